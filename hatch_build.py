@@ -12,3 +12,6 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 class GenerateContracts(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         runpy.run_path(str(Path(self.root) / "protos" / "generate.py"), run_name="__main__")
+        if version != "editable":  # an editable install reads protos/gen in place
+            for package in ("anamnesis", "buf"):
+                build_data["force_include"][f"protos/gen/{package}"] = package
