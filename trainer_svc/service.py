@@ -1,0 +1,124 @@
+"""What can be asked of training runs, in plain Python: start, find, pause, resume, cancel, export."""
+
+import asyncio
+import hashlib
+import sqlite3
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from service_kit.errors import FailedPrecondition, InvalidArgument, NotFound
+from trainer_svc.config import BadOverride, UnknownPreset, preset_names, resolve
+from trainer_svc.ledger import Account, Ledger
+from trainer_svc.runs import ACTIVE, RESUMABLE, ActiveRunExists, Desired, RunRecord, RunStore, State
+from trainer_svc.settings import TrainerSettings
+from trainer_svc.supervisor import Supervisor
+
+CANCELLED_REASON = "run_cancelled"
+
+
+class Training:
+    def __init__(self, settings: TrainerSettings, connection: sqlite3.Connection, supervisor: Supervisor) -> None:
+        self._settings = settings
+        self._db = connection
+        self._supervisor = supervisor
+        self.store = RunStore(connection)
+        self._starting = asyncio.Lock()
+
+    async def start(self, preset: str, overrides: Mapping[str, str], seed: int, run_id: str) -> RunRecord:
+        """A retried call with the same id is the same run; another spec under that id is refused."""
+        try:
+            config = resolve(preset, overrides)
+        except UnknownPreset:
+            raise NotFound("preset", f"{preset} (there are {', '.join(preset_names())})") from None
+        except BadOverride as error:
+            raise InvalidArgument(f"spec.overrides[{error.name}]", error.description) from error
+        run_id = run_id or f"{preset}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"
+        async with self._starting:
+            known = self.store.find(run_id)
+            if known is not None:
+                if (known.preset, known.overrides, known.seed) != (preset, dict(overrides), seed):
+                    raise FailedPrecondition("RUN_ID_TAKEN", f"run {run_id} exists with another specification")
+                return known
+            try:
+                self.store.create(run_id, preset, overrides, seed, config.model_dump_json(), config.schedule.steps)
+                return await self._supervisor.launch(run_id)
+            except ActiveRunExists as error:
+                raise _active(error) from error
+
+    def get(self, run_id: str) -> RunRecord:
+        record = self.store.find(run_id)
+        if record is None:
+            raise NotFound("run", run_id)
+        return record
+
+    def ledger(self, run_id: str) -> list[Account]:
+        return Ledger(self._db, run_id).accounts()
+
+    def pause(self, run_id: str) -> RunRecord:
+        record = self.get(run_id)
+        if record.state in ACTIVE:
+            self.store.desire(run_id, Desired.PAUSE)
+        elif record.state != State.PAUSED:
+            raise FailedPrecondition("RUN_NOT_ACTIVE", f"run {run_id} is {record.state}: nothing to pause")
+        return self.get(run_id)
+
+    async def resume(self, run_id: str) -> RunRecord:
+        record = self.get(run_id)
+        async with self._starting:
+            record = self.get(run_id)
+            if record.state in ACTIVE:
+                self.store.desire(run_id, Desired.RUN)
+                return self.get(run_id)
+            if record.state not in RESUMABLE:
+                raise FailedPrecondition("RUN_NOT_RESUMABLE", f"run {run_id} is {record.state}")
+            try:
+                return await self._supervisor.launch(run_id)
+            except ActiveRunExists as error:
+                raise _active(error) from error
+
+    def cancel(self, run_id: str) -> RunRecord:
+        record = self.get(run_id)
+        if record.state in ACTIVE:
+            self.store.desire(run_id, Desired.CANCEL)
+        elif record.state in RESUMABLE:
+            Ledger(self._db, run_id).drop_outstanding(CANCELLED_REASON, checkpoint=0)
+            self.store.change_state(run_id, State.CANCELLED, only_from=RESUMABLE)
+        elif record.state != State.CANCELLED:
+            raise FailedPrecondition("RUN_NOT_ACTIVE", f"run {run_id} is {record.state}")
+        return self.get(run_id)
+
+    async def export(self, run_id: str, name: str) -> tuple[Path, tuple[str, int, int]]:
+        """The newest published weights as a Hugging Face directory; in a process of its own, since it needs torch."""
+        record = self.get(run_id)
+        if not record.checkpoint_path:
+            raise FailedPrecondition("NO_CHECKPOINT", f"run {run_id} has no checkpoint yet")
+        return await asyncio.to_thread(export_model, self._settings, record, name)
+
+
+def _active(error: ActiveRunExists) -> FailedPrecondition:
+    return FailedPrecondition(
+        "RUN_ACTIVE", f"run {error.run_id} is active: one run at a time trains a policy deployment; cancel or await it"
+    )
+
+
+def export_model(settings: TrainerSettings, record: RunRecord, name: str) -> tuple[Path, tuple[str, int, int]]:
+    """Copies weights that were already merged and published; atomic: the directory is there whole or not at all."""
+    import json
+    import shutil
+
+    manifest = json.loads((settings.run_directory(record.run_id) / "published.json").read_text(encoding="utf-8"))
+    target = settings.export_store() / name
+    if target.exists():
+        raise FailedPrecondition("EXPORT_EXISTS", f"there is an export named {name}")
+    temporary = target.with_name(f".{name}.{uuid.uuid4().hex[:8]}")
+    shutil.copytree(settings.model_path(), temporary, ignore=shutil.ignore_patterns("*.safetensors", "*.gguf"))
+    weights = settings.weight_store() / manifest["path"] / "model.safetensors"
+    shutil.copyfile(weights, temporary / "model.safetensors")
+    with (temporary / "model.safetensors").open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != manifest["sha256"]:
+            shutil.rmtree(temporary)
+            raise FailedPrecondition("WEIGHTS_DAMAGED", "the published weights do not match their digest")
+    temporary.rename(target)
+    return target, (manifest["run_id"], manifest["incarnation"], manifest["step"])
