@@ -1,0 +1,1 @@
+"""The rollout worker: plays the requests that the trainer publishes, and answers each with one terminal record."""

@@ -1,0 +1,75 @@
+"""The doctor: the policy deployment of inference_svc.
+
+Invariant: a turn is whole, or it is sampled again from its start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+
+from anamnesis.common.v1.dialogue_pb2 import Message
+from anamnesis.common.v1.rollout_pb2 import Sampling
+from anamnesis.inference.v1 import inference_pb2 as pb
+from anamnesis.inference.v1.inference_pb2_grpc import InferenceServiceStub
+from service_kit.errors import Aborted
+from service_kit.grpc.channel import call_deadline, service_error
+from simulator_svc.rollout.patience import Patience
+from simulator_svc.rollout.transcript import DoctorTurn
+
+DEPENDENCY = "inference policy"
+
+
+class Policy:
+    def __init__(self, stub: InferenceServiceStub, *, deadline: float, patience: Patience) -> None:
+        self._stub = stub
+        self._deadline = deadline
+        self._patience = patience
+        self._context_tokens: int | None = None
+
+    async def context_tokens(self) -> int:
+        """The longest sequence that the policy takes. Raises ServiceError."""
+        if self._context_tokens is None:
+            self._context_tokens = await self._patience.attempt(self._list_context_tokens)
+        return self._context_tokens
+
+    async def speak(self, so_far: Sequence[int], new: Sequence[Message], sampling: Sampling, seed: int) -> DoctorTurn:
+        """Sample the turn that follows the ids so far and the new messages. Raises ServiceError."""
+        # A batch of one: the engine batches across calls, and a unary answer is one message instead of one a token.
+        request = pb.GenerateBatchRequest(
+            requests=[
+                pb.GenerateRequest(
+                    prompt=pb.Prompt(token_ids_so_far=so_far, new_messages=new),
+                    sampling=sampling,
+                    seed=seed,
+                    priority=pb.PRIORITY_ROLLOUT,
+                )
+            ]
+        )
+        return await self._patience.attempt(lambda: self._sample(request))
+
+    async def _sample(self, request: pb.GenerateBatchRequest) -> DoctorTurn:
+        try:
+            response = await self._stub.GenerateBatch(request, timeout=call_deadline(self._deadline))
+        except grpc.aio.AioRpcError as error:
+            raise service_error(error, DEPENDENCY) from error
+        completion = response.completions[0]
+        if completion.error_reason:
+            raise _completion_error(completion)
+        if completion.finish_reason == pb.FINISH_REASON_ABORTED:
+            raise Aborted("GENERATION_ABORTED", "a weight update cut the turn short")
+        return DoctorTurn(
+            text=completion.text.strip(),
+            prompt_token_ids=completion.prompt_token_ids,
+            token_ids=completion.token_ids,
+            logprobs=completion.logprobs,
+            version_runs=completion.version_runs,
+        )
+
+    async def _list_context_tokens(self) -> int:
+        try:
+            response = await self._stub.ListModels(pb.ListModelsRequest(), timeout=call_deadline(30.0))
+        except grpc.aio.AioRpcError as error:
+            raise service_error(error, DEPENDENCY) from error
+        return min((model.max_context_tokens for model in response.models if model.max_context_tokens), default=0)
