@@ -1,0 +1,159 @@
+"""Reads one case file. A file that a clinician wrote wrong is refused with its name and the field's."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from simulator_svc.cases.model import USUAL_DISCLOSURE, Case, Category, Disclosure, Fact, Sex, Split
+from simulator_svc.units.claims import names_any, normal_sentences
+
+E = TypeVar("E", bound=StrEnum)
+
+_CASE_FIELDS = {
+    "case_id", "title", "specialty", "age_years", "sex", "split", "prevalence", "source", "diagnosis_names", "facts",
+}  # fmt: skip
+_FACT_FIELDS = {"id", "text", "spoken", "disclosure", "cues"}
+_REQUIRED = (
+    Category.CHIEF_COMPLAINT, Category.ONSET, Category.PAST_HISTORY, Category.MEDICATION, Category.ALLERGY,
+    Category.SOCIAL, Category.EXAMINATION, Category.TEST, Category.DIAGNOSIS, Category.DIFFERENTIAL,
+    Category.RED_FLAG, Category.MANAGEMENT,
+)  # fmt: skip
+# The category alone does not say which of its facts a question means.
+_NEEDS_CUES = {
+    Category.ASSOCIATED, Category.REVIEW_OF_SYSTEMS, Category.SOCIAL, Category.RED_FLAG, Category.EXAMINATION,
+    Category.TEST,
+}  # fmt: skip
+_LEAST_FACTS = 15
+_YOUNGEST = 8
+
+
+class CaseError(ValueError):
+    def __init__(self, file: str, field: str, problem: str) -> None:
+        super().__init__(f"{file}: {field}: {problem}" if field else f"{file}: {problem}")
+        self.file, self.field, self.problem = file, field, problem
+
+
+class _Reader:
+    """Typed access to a parsed table; every complaint carries file and field."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def fail(self, field: str, problem: str) -> CaseError:
+        return CaseError(self.file, field, problem)
+
+    def text(self, table: dict[str, Any], key: str, field: str, *, required: bool = True) -> str:
+        value = table.get(key, "")
+        if not isinstance(value, str) or (required and not value.strip()):
+            raise self.fail(field, "must be a text" if value else "is missing")
+        return value.strip()
+
+    def texts(self, table: dict[str, Any], key: str, field: str) -> tuple[str, ...]:
+        value = table.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
+            raise self.fail(field, "must be a list of texts")
+        return tuple(value)
+
+    def choice(self, kind: type[E], value: str, field: str) -> E:
+        try:
+            return kind(value)
+        except ValueError:
+            raise self.fail(field, f"{value!r} is none of {', '.join(kind)}") from None
+
+    def known(self, table: dict[str, Any], fields: set[str], field: str) -> None:
+        if unknown := sorted(set(table) - fields):
+            raise self.fail(f"{field}{unknown[0]}", "is not a field")
+
+
+def parse_case(content: str, file: str) -> Case:
+    reader = _Reader(file)
+    try:
+        table = tomllib.loads(content)
+    except tomllib.TOMLDecodeError as error:
+        raise reader.fail("", f"is not TOML: {error}") from error
+    reader.known(table, _CASE_FIELDS, "")
+    age = table.get("age_years")
+    if not isinstance(age, int) or not _YOUNGEST <= age <= 110:
+        raise reader.fail("age_years", f"must be a whole number from {_YOUNGEST} to 110")
+    groups = table.get("facts")
+    if not isinstance(groups, dict):
+        raise reader.fail("facts", "is missing")
+    facts = tuple(
+        _fact(reader, reader.choice(Category, name, f"facts.{name}"), row, f"facts.{name}[{index}]")
+        for name, rows in groups.items()
+        for index, row in enumerate(rows if isinstance(rows, list) else [rows])
+    )
+    case = Case(
+        case_id=reader.text(table, "case_id", "case_id"),
+        title=reader.text(table, "title", "title"),
+        specialty=reader.text(table, "specialty", "specialty"),
+        age_years=age,
+        sex=reader.choice(Sex, reader.text(table, "sex", "sex"), "sex"),
+        split=reader.choice(Split, reader.text(table, "split", "split"), "split"),
+        facts=facts,
+        diagnosis_names=reader.texts(table, "diagnosis_names", "diagnosis_names"),
+        source=reader.text(table, "source", "source", required=False) or "written for this project",
+        prevalence=reader.text(table, "prevalence", "prevalence"),
+    )
+    _whole(reader, case)
+    return case
+
+
+def _fact(reader: _Reader, category: Category, row: Any, field: str) -> Fact:
+    if not isinstance(row, dict):
+        raise reader.fail(field, "must be a table")
+    reader.known(row, _FACT_FIELDS, f"{field}.")
+    given = reader.text(row, "disclosure", f"{field}.disclosure", required=False)
+    usual = USUAL_DISCLOSURE.get(category, Disclosure.ON_REQUEST)
+    disclosure = reader.choice(Disclosure, given, f"{field}.disclosure") if given else usual
+    if usual is Disclosure.NEVER and disclosure is not Disclosure.NEVER:
+        raise reader.fail(f"{field}.disclosure", f"a {category} is never a patient's to tell")
+    if usual is Disclosure.ON_EXAMINATION and disclosure in (Disclosure.VOLUNTEERED, Disclosure.ON_REQUEST):
+        raise reader.fail(f"{field}.disclosure", f"a {category} has to be ordered first")
+    return Fact(
+        fact_id=reader.text(row, "id", f"{field}.id"),
+        category=category,
+        text=reader.text(row, "text", f"{field}.text"),
+        disclosure=disclosure,
+        spoken=reader.text(row, "spoken", f"{field}.spoken", required=disclosure is not Disclosure.NEVER),
+        cues=reader.texts(row, "cues", f"{field}.cues"),
+    )
+
+
+def _whole(reader: _Reader, case: Case) -> None:
+    """What only the whole case shows."""
+    if len(case.facts) < _LEAST_FACTS:
+        raise reader.fail("facts", f"has {len(case.facts)} facts, fewer than {_LEAST_FACTS}")
+    if not case.diagnosis_names:
+        raise reader.fail("diagnosis_names", "is missing")
+    for category in _REQUIRED:
+        if not any(fact.category is category for fact in case.facts):
+            raise reader.fail(f"facts.{category}", "is missing")
+    seen: dict[str, str] = {}
+    identifiers: set[str] = set()
+    for fact in case.facts:
+        field = f"facts.{fact.category}.{fact.fact_id}"
+        if fact.fact_id in identifiers:
+            raise reader.fail(f"{field}.id", "another fact has it too")
+        identifiers.add(fact.fact_id)
+        _spoken(reader, case.diagnosis_names, fact, field, seen)
+
+
+def _spoken(reader: _Reader, diagnoses: Sequence[str], fact: Fact, field: str, seen: dict[str, str]) -> None:
+    if fact.disclosure is Disclosure.NEVER:
+        if fact.spoken:
+            raise reader.fail(f"{field}.spoken", "a fact that is never disclosed has no spoken words")
+        return
+    if named := names_any(fact.spoken, diagnoses):
+        raise reader.fail(f"{field}.spoken", f"names the diagnosis ({named})")
+    if fact.category in _NEEDS_CUES and not fact.cues:
+        raise reader.fail(f"{field}.cues", "is missing: the category alone does not say which question means it")
+    if not fact.spoken.endswith((".", "!", "?")):
+        raise reader.fail(f"{field}.spoken", "must be whole sentences")
+    for sentence in normal_sentences(fact.spoken):
+        if sentence in seen:
+            raise reader.fail(f"{field}.spoken", f"says the same as {seen[sentence]}")
+        seen[sentence] = fact.fact_id

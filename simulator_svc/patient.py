@@ -1,0 +1,120 @@
+"""The simulated patient: one turn = gate, affect, fact.
+
+What leaves `open` and `respond` has passed the Fact Unit: it states allowed facts only and names no diagnosis,
+whatever the doctor says and whatever the language model writes. Nothing is kept between turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from opentelemetry import metrics, trace
+from pydantic import BaseModel, ConfigDict, Field
+
+from service_kit.errors import InvalidArgument, ServiceError
+from simulator_svc.cases.model import Case
+from simulator_svc.dialogue import Ending, ReplySource, Speaker, Turn, doctor_turns
+from simulator_svc.language import LanguageModel
+from simulator_svc.personas.effects import Effects, effects_of
+from simulator_svc.personas.model import Persona
+from simulator_svc.units.affective_unit import AffectiveUnit
+from simulator_svc.units.fact_unit import Answer, FactUnit
+from simulator_svc.units.termination_gate import TerminationGate
+
+_tracer = trace.get_tracer(__name__)
+_replies = metrics.get_meter(__name__).create_counter(
+    "anamnesis.simulator.replies", description="Patient replies by how they left the Fact Unit and how they ended"
+)
+
+
+class PatientSettings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    max_doctor_turns: int = Field(default=12, ge=1, le=64)
+    # A doctor turn that says the same as this many earlier ones is a loop.
+    loop_repeats: int = Field(default=2, ge=1, le=16)
+    # Times the persona's own share of turns that show a feeling; 0 never asks the model.
+    draft_share: float = Field(default=1.0, ge=0, le=10)
+    draft_tokens: int = Field(default=24, ge=4, le=256)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    max_rewrites: int = Field(default=1, ge=0, le=8)
+
+
+@dataclass(frozen=True)
+class PatientTurn:
+    text: str
+    # None while the consultation goes on.
+    ending: Ending | None
+    # The ids of the facts that this turn may state, and of those it states.
+    allowed: frozenset[str]
+    stated: frozenset[str]
+    source: ReplySource
+    rewrites: int
+
+
+class Patient:
+    """Stateless: every replica answers the same dialogue, persona and seed alike, but for the model's own words."""
+
+    def __init__(self, language: LanguageModel | None, settings: PatientSettings) -> None:
+        self._gate = TerminationGate(settings.max_doctor_turns, settings.loop_repeats)
+        self._affect = AffectiveUnit(language, settings.draft_tokens, settings.temperature)
+        self._facts = FactUnit()
+        self._settings = settings
+        self._speaks = language is not None
+
+    def open(self, case: Case, persona: Persona, seed: int) -> PatientTurn:
+        """The patient's opening words: the complaint, in plain words, before any question."""
+        random = Random(f"{seed}:{case.case_id}:open")
+        effects = effects_of(persona)
+        answer = self._facts.opening(case, effects, random)
+        return self._leave(answer, None, ReplySource.COMPOSED, 0)
+
+    async def respond(
+        self, case: Case, persona: Persona, seed: int, dialogue: Sequence[Turn], max_doctor_turns: int | None
+    ) -> PatientTurn:
+        """The patient's next words; the dialogue ends with the doctor's turn."""
+        if not dialogue or dialogue[-1].speaker is not Speaker.DOCTOR:
+            raise InvalidArgument("dialogue", "must end with a turn of the doctor")
+        doctor = doctor_turns(dialogue)
+        random = Random(f"{seed}:{case.case_id}:{len(doctor)}")
+        effects = effects_of(persona)
+        with _tracer.start_as_current_span("simulator.respond", attributes={"case_id": case.case_id}) as span:
+            with _tracer.start_as_current_span("simulator.gate"):
+                ending = self._gate.decide(doctor, max_doctor_turns)
+            if ending:
+                answer = self._facts.closing(case, effects, ending, random)
+                turn = self._leave(answer, ending, ReplySource.COMPOSED, 0)
+            else:
+                answer = self._facts.answer(case, effects, dialogue, random)
+                turn = await self._with_feeling(answer, effects, doctor[-1], random)
+            span.set_attribute("simulator.source", turn.source)
+            span.set_attribute("simulator.ending", turn.ending or "")
+            return turn
+
+    async def _with_feeling(self, answer: Answer, effects: Effects, asked: str, random: Random) -> PatientTurn:
+        """The model writes what is felt, the Fact Unit lets it pass, or the plain statement goes out without it."""
+        if not self._speaks or random.random() >= effects.feeling_share * self._settings.draft_share:
+            return self._leave(answer, None, ReplySource.COMPOSED, 0)
+        refused = 0
+        for rewrite in range(self._settings.max_rewrites + 1):
+            with _tracer.start_as_current_span("simulator.affect", attributes={"rewrite": rewrite}):
+                try:
+                    draft = await self._affect.draft(effects, asked, random)
+                except ServiceError:  # no model, no feeling; the patient answers all the same
+                    break
+            with _tracer.start_as_current_span("simulator.fact") as span:
+                felt = self._facts.faithful_part(draft, answer)
+                span.set_attribute("simulator.passed", bool(felt))
+            if felt:
+                source = ReplySource.REWRITTEN if rewrite else ReplySource.MODEL
+                return self._leave(answer.led_by(felt), None, source, rewrite)
+            refused = rewrite
+        return self._leave(answer, None, ReplySource.PLAIN_STATEMENT, refused)
+
+    def _leave(self, answer: Answer, ending: Ending | None, source: ReplySource, rewrites: int) -> PatientTurn:
+        """The one way out: the whole reply is checked once more, whoever wrote its parts."""
+        text, stated = self._facts.released(answer)
+        _replies.add(1, {"source": source, "ending": ending or "none"})
+        return PatientTurn(text, ending, answer.allowed, stated, source, rewrites)

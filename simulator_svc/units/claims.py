@@ -1,0 +1,144 @@
+"""The claim check: may this text leave, given the facts that the patient may state?
+
+The check is closed, not open: it does not look for what is wrong, it knows what is right. A sentence passes when it is
+word for word a sentence of an allowed fact, or when every word of it stands in the lexicon of words that claim nothing
+medical (units/data/neutral_words.toml). Everything else is refused: a changed number, side, time or negation, another
+medication, an undisclosed symptom, a bare "yes" or "I do". So it refuses more than it must, and lets nothing slip.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+from simulator_svc.cases.model import Fact
+
+_LEXICON = Path(__file__).parent / "data" / "neutral_words.toml"
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_END = re.compile(r"(?<=[.!?])[\s\"']+|\n+")
+_NEUTRAL = "\u25cb"  # stands for a neutral phrase
+_CLAUSE = re.compile(r"[,;:()\u2013\u2014]|\s-\s|\.{2,}|\u2026")
+
+
+def words(text: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(text.replace("\u2019", "'").lower()))
+
+
+def split_sentences(text: str) -> list[str]:
+    return [part.strip() for part in _END.split(text) if part.strip()]
+
+
+def normal_sentences(text: str) -> list[str]:
+    """Each sentence as its bare words, without the particles around it."""
+    return [bare for sentence in split_sentences(text) if (bare := _bare(sentence))]
+
+
+@lru_cache(maxsize=16384)
+def names_any(text: str, names: tuple[str, ...]) -> str:
+    """The first of the names that the text contains as words (plural or not), or nothing."""
+    spoken = " " + " ".join(word.removesuffix("'s").rstrip("s") for word in words(text)) + " "
+    for name in names:
+        wanted = " ".join(word.removesuffix("'s").rstrip("s") for word in words(name))
+        if wanted and f" {wanted} " in spoken:
+            return name
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    """Words that claim nothing medical."""
+
+    # Articles, pronouns, auxiliaries: they say nothing, and a clause of them alone may be an answer ("I do").
+    glue: frozenset[str]
+    # Manners, cost, evidence, understanding.
+    manner: frozenset[str]
+    # Moods: neutral unless an undisclosed fact of this very case speaks of them.
+    feeling: frozenset[str]
+    # Where a word that is not neutral by itself is neutral in company.
+    phrases: re.Pattern[str]
+    particles: frozenset[str]
+    answers: re.Pattern[str]
+
+
+@cache
+def lexicon() -> Lexicon:
+    data = tomllib.loads(_LEXICON.read_text(encoding="utf-8"))
+    phrases = sorted(data["phrases"], key=len, reverse=True)
+    return Lexicon(
+        glue=frozenset(data["glue"]),
+        manner=frozenset(data["manner"]),
+        feeling=frozenset(data["feeling"]),
+        phrases=re.compile(r"\b(?:" + "|".join(map(re.escape, phrases)) + r")\b"),
+        particles=frozenset(data["particles"]),
+        answers=re.compile(r"\b(?:" + "|".join(map(re.escape, data["answers"])) + r")$"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimCheck:
+    """What one reply may say: sentences of the allowed facts, scripted neutral ones, and words that claim nothing."""
+
+    sayable: frozenset[str]
+    touchy: frozenset[str]
+    diagnosis_names: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        allowed: Iterable[Fact],
+        withheld: Iterable[Fact],
+        diagnosis_names: Sequence[str],
+        scripted: frozenset[str] = frozenset(),
+    ) -> ClaimCheck:
+        told = " ".join(f"{fact.text} {fact.words} {' '.join(fact.cues)}" for fact in withheld)
+        return cls(
+            sayable=frozenset(sentence for fact in allowed for sentence in normal_sentences(fact.words)) | scripted,
+            touchy=frozenset(_stem(word) for word in words(" ".join([told, *diagnosis_names]))),
+            diagnosis_names=tuple(diagnosis_names),
+        )
+
+    def passes(self, text: str) -> bool:
+        return not names_any(text, self.diagnosis_names) and all(map(self.sentence_passes, split_sentences(text)))
+
+    def sentence_passes(self, sentence: str) -> bool:
+        if names_any(sentence, self.diagnosis_names):
+            return False
+        bare = _bare(sentence)
+        return not bare or bare in self.sayable or self.is_neutral(sentence)
+
+    def is_neutral(self, sentence: str) -> bool:
+        """Says nothing that could be true or false of the illness."""
+        clauses = [clause for clause in _CLAUSE.split(sentence.replace("\u2019", "'").lower()) if words(clause)]
+        return bool(clauses) and all(map(self._clause_is_neutral, clauses))
+
+    def _clause_is_neutral(self, clause: str) -> bool:
+        known = lexicon()
+        spoken = " ".join(words(clause))
+        rest = known.phrases.sub(_NEUTRAL, spoken)
+        says_something = _NEUTRAL in rest
+        for word in rest.replace(_NEUTRAL, " ").split():
+            mood = word in known.feeling and _stem(word) not in self.touchy
+            if mood or word in known.manner or word in known.particles:
+                says_something = True
+            elif word not in known.glue:
+                return False
+        return says_something and not known.answers.search(rest)
+
+
+def _bare(sentence: str) -> str:
+    known = lexicon()
+    spoken = list(words(sentence))
+    while spoken and spoken[0] in known.particles:
+        spoken.pop(0)
+    while spoken and spoken[-1] in known.particles:
+        spoken.pop()
+    return " ".join(spoken)
+
+
+def _stem(word: str) -> str:
+    """Crude on purpose: anxious and anxiety share it, and a collision only refuses one word more."""
+    return word[:4]

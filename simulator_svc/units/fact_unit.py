@@ -1,0 +1,174 @@
+"""The Fact Unit: which facts the doctor's turn calls for, how this patient states them, and what may leave.
+
+Guarantee: `released` returns only text that passed the claim check. The plain statement is made of the allowed facts'
+own spoken sentences, so there is always something that passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from random import Random
+
+from simulator_svc.cases.model import Case, Disclosure, Fact
+from simulator_svc.dialogue import Ending, Speaker, Turn
+from simulator_svc.personas.effects import Effects, Neutral, Occasion, scripted_texts
+from simulator_svc.units.claims import ClaimCheck, names_any, normal_sentences, split_sentences
+from simulator_svc.units.questions import Asked, asked
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One reply before it leaves: a feeling (from the model), the statement, and what the patient asks back."""
+
+    check: ClaimCheck
+    allowed: frozenset[str]
+    facts: tuple[Fact, ...]
+    # Said instead of facts where none is called for.
+    neutral: str = ""
+    starter: str = ""
+    ask_back: str = ""
+    felt: str = ""
+
+    def led_by(self, felt: str) -> Answer:
+        return replace(self, felt=felt)
+
+    @property
+    def statement(self) -> str:
+        return " ".join(_sentence(fact.words) for fact in self.facts) or self.neutral
+
+
+class FactUnit:
+    def opening(self, case: Case, effects: Effects, random: Random) -> Answer:
+        """The complaint, and as much of the rest that is volunteered as this patient is apt to say."""
+        volunteered = _tellable(case, case.of(Disclosure.VOLUNTEERED))
+        count = max(1, round(len(volunteered) * effects.volunteers))
+        return self._answer(case, volunteered, volunteered[:count], effects, random, fallback=Neutral.GREET)
+
+    def closing(self, case: Case, effects: Effects, ending: Ending, random: Random) -> Answer:
+        volunteered = _tellable(case, case.of(Disclosure.VOLUNTEERED))
+        answer = self._answer(case, volunteered, [], effects, random, fallback=Neutral.ACKNOWLEDGE)
+        return replace(answer, neutral=effects.closing(ending, random), starter="")
+
+    def answer(self, case: Case, effects: Effects, dialogue: Sequence[Turn], random: Random) -> Answer:
+        """The facts that the doctor's last turn calls for; the patient states as many as the persona says at a time."""
+        told = stated_before(case, dialogue)
+        question = asked(case, dialogue[-1].text, told)
+        volunteered = _tellable(case, case.of(Disclosure.VOLUNTEERED))
+        called = _tellable(case, question.facts)
+        if not called and question.greeting and not told:
+            called = volunteered[:1]
+        limit = effects.facts_per_turn
+        answer = self._answer(case, [*volunteered, *called], called[:limit], effects, random, _neutral(question, told))
+        return replace(answer, ask_back=effects.ask_back(_occasions(question), random))
+
+    def faithful_part(self, draft: str, answer: Answer) -> str:
+        """The draft's sentences up to the first that may not leave; the model's own words only, no facts said twice."""
+        kept: list[str] = []
+        for sentence in _whole_sentences(draft):
+            if not answer.check.is_neutral(sentence) or not answer.check.sentence_passes(sentence):
+                break
+            kept.append(sentence)
+        return " ".join(kept[:2])
+
+    def released(self, answer: Answer) -> tuple[str, frozenset[str]]:
+        """The reply as it leaves, and the ids of the facts it states."""
+        words = answer.statement
+        if answer.starter and not answer.felt:
+            words = f"{answer.starter} {_after_starter(words)}"
+        text = " ".join(part for part in (answer.felt, words, answer.ask_back) if part)
+        if answer.check.passes(text):
+            return text, frozenset(fact.fact_id for fact in answer.facts)
+        if answer.facts and answer.check.passes(answer.statement):
+            return answer.statement, frozenset(fact.fact_id for fact in answer.facts)
+        return _last_words(answer.check), frozenset()
+
+    def _answer(
+        self,
+        case: Case,
+        allowed: Iterable[Fact],
+        chosen: Sequence[Fact],
+        effects: Effects,
+        random: Random,
+        fallback: Neutral,
+    ) -> Answer:
+        identifiers = frozenset(fact.fact_id for fact in allowed)
+        return Answer(
+            check=_check(case, identifiers),
+            allowed=identifiers,
+            facts=tuple(chosen),
+            neutral=effects.neutral(fallback, random),
+            starter=effects.starter(random),
+        )
+
+
+@lru_cache(maxsize=4096)
+def stated_in(case: Case, text: str) -> frozenset[str]:
+    """The facts of which the text says every sentence."""
+    said = set(normal_sentences(text))
+    return frozenset(
+        fact.fact_id
+        for fact in case.facts
+        if fact.disclosure is not Disclosure.NEVER and (own := normal_sentences(fact.words)) and said.issuperset(own)
+    )
+
+
+def stated_before(case: Case, dialogue: Sequence[Turn]) -> frozenset[str]:
+    return frozenset().union(*(stated_in(case, turn.text) for turn in dialogue if turn.speaker is Speaker.PATIENT))
+
+
+def _tellable(case: Case, facts: Iterable[Fact]) -> list[Fact]:
+    """An inline case's fact may name the diagnosis; then no patient states it."""
+    return [fact for fact in facts if not names_any(_sentence(fact.words), case.diagnosis_names)]
+
+
+@lru_cache(maxsize=4096)
+def _check(case: Case, allowed: frozenset[str]) -> ClaimCheck:
+    return ClaimCheck.of(
+        [fact for fact in case.facts if fact.fact_id in allowed],
+        [fact for fact in case.facts if fact.fact_id not in allowed],
+        case.diagnosis_names,
+        _scripted(),
+    )
+
+
+@cache
+def _scripted() -> frozenset[str]:
+    return frozenset(sentence for text in scripted_texts() for sentence in normal_sentences(text))
+
+
+def _neutral(question: Asked, told: frozenset[str]) -> Neutral:
+    if question.conclusion:
+        return Neutral.CONCLUDE
+    if question.open and told:
+        return Neutral.TOLD_ALL
+    if question.question:
+        return Neutral.UNSURE
+    return Neutral.GREET if question.greeting and not told else Neutral.ACKNOWLEDGE
+
+
+def _occasions(question: Asked) -> frozenset[Occasion]:
+    """A plain question gives no occasion beyond the mood's: "do you take any medicine" prescribes nothing."""
+    return frozenset({Occasion.ANY}) if question.question else question.occasions
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _after_starter(words: str) -> str:
+    """ "Well, the pain started": the sentence goes on in lower case, but I stays I and names stay names."""
+    first = words.split(" ", 1)[0]
+    return words if first in ("I", "Doctor") or first.startswith("I'") else words[:1].lower() + words[1:]
+
+
+def _whole_sentences(draft: str) -> list[str]:
+    """Without a last sentence that the token limit cut off."""
+    return [sentence for sentence in split_sentences(draft) if sentence.endswith((".", "!", "?"))]
+
+
+def _last_words(check: ClaimCheck) -> str:
+    """A diagnosis name made of everyday words could forbid even "I'm not sure": then the patient says nothing."""
+    return next((text for text in ("I'm not sure.", "I don't know.") if check.passes(text)), "...")
