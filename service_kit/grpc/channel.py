@@ -1,0 +1,73 @@
+"""Channels to other services.
+
+Invariant: only methods named as idempotent are ever sent twice, and only when the server answered UNAVAILABLE. Every
+call gives its own timeout (call_deadline): one in the service config would never reach the server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import grpc
+
+from service_kit.grpc.client_telemetry import telemetry_interceptors
+from service_kit.grpc.deadlines import call_deadline
+from service_kit.grpc.status import service_error
+from service_kit.settings import MEBIBYTE
+
+__all__ = ["call_deadline", "open_channel", "service_error"]
+
+MAX_MESSAGE_BYTES = 64 * MEBIBYTE
+_KEEPALIVE_MS = 30_000
+
+_RETRY_POLICY = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "2s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+
+
+def open_channel(
+    target: str,
+    *,
+    idempotent: Mapping[str, Sequence[str]] | None = None,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+) -> grpc.aio.Channel:
+    """A channel over every address of `target`.
+
+    `idempotent` names what may be sent again: {"anamnesis.inference.v1.InferenceService": ["Choose", "Embed"]}.
+    """
+    options: list[tuple[str, str | int]] = [
+        ("grpc.service_config", json.dumps(service_config(idempotent or {}))),
+        ("grpc.service_config_disable_resolution", 1),
+        ("grpc.enable_retries", 1),
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        # A service that restarts is found within seconds; the default backs off to two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.min_reconnect_backoff_ms", 1_000),
+        ("grpc.max_reconnect_backoff_ms", 3_000),
+        # Calls between services never go through a proxy that the environment names for the internet.
+        ("grpc.enable_http_proxy", 0),
+        # Each channel has its own connections, so that closing or breaking one says nothing about another.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    return grpc.aio.insecure_channel(target, options=options, interceptors=telemetry_interceptors(target))
+
+
+def service_config(idempotent: Mapping[str, Sequence[str]]) -> dict[str, object]:
+    """gRPC's service config: round robin over the addresses, retries for the named methods."""
+    names = [{"service": service, "method": method} for service, methods in idempotent.items() for method in methods]
+    return {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [{"name": names, "retryPolicy": _RETRY_POLICY}] if names else [],
+        # Where many calls fail, retries stop: they would only add to the load.
+        "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+    }

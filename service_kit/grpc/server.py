@@ -1,0 +1,196 @@
+"""One gRPC server, from the first health check to the last answer.
+
+Invariant: health "" is SERVING as long as the process can answer at all; each service is SERVING only between the end
+of prepare() and the first SIGTERM or SIGINT. Then no call is let in, those in flight finish up to drain_seconds,
+close() runs, telemetry is flushed and serve() returns (exit 0).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from service_kit.grpc.admission import Admission, Phase
+from service_kit.grpc.handlers import Context
+from service_kit.grpc.interceptors import AroundEveryCall, deadline, errors, is_infrastructure, validate
+from service_kit.grpc.server_telemetry import telemetry
+from service_kit.logs import configure_logging
+from service_kit.settings import ServiceSettings
+from service_kit.telemetry import configure_telemetry
+
+log = logging.getLogger(__name__)
+
+Register = Callable[[grpc.aio.Server], Sequence[str]]
+Step = Callable[[], Awaitable[None]]
+
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+# Room above the service's own limit for health, reflection and the refusals themselves.
+_BACKSTOP_CALLS = 256
+
+
+class StartFailed(Exception):
+    """The service could not begin; the log has said why."""
+
+
+async def serve(
+    settings: ServiceSettings,
+    service: str,
+    register: Register,
+    *,
+    prepare: Step | None = None,
+    close: Step | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT. `register` adds servicers and returns their full names."""
+    configure_logging(service, settings.log_level)
+    exported = configure_telemetry(service, settings.otlp_endpoint)
+    stop = _stop_signal()
+    server = GrpcServer(settings, service, register)
+    try:
+        port = await server.start()
+        log.info("listening", extra={"host": settings.host, "port": port})
+        if await _prepared(prepare, stop):
+            await server.ready()
+            log.info("serving", extra={"host": settings.host, "port": port, "services": server.names})
+            await stop.wait()
+    finally:
+        log.info("draining", extra={"in_flight": server.admission.in_flight, "limit_seconds": settings.drain_seconds})
+        await server.drain(settings.drain_seconds)
+        if close is not None:
+            await close()
+        log.info("stopped")
+        await asyncio.to_thread(exported.shutdown)
+
+
+class GrpcServer:
+    """A server with health, reflection and the interceptors; tests start it without signals."""
+
+    def __init__(self, settings: ServiceSettings, service: str, register: Register) -> None:
+        self.admission = Admission(service, settings.max_concurrent_calls)
+        self._settings = settings
+        self._health = HealthServicer()
+        self._background: set[asyncio.Task[Any]] = set()
+        self._server = grpc.aio.server(
+            interceptors=[
+                AroundEveryCall([telemetry, deadline, errors, self.admission], validate, _is_own),
+                AroundEveryCall([self._tracked, errors], lambda message: None, is_infrastructure),
+            ],
+            options=_options(settings),
+            maximum_concurrent_rpcs=settings.max_concurrent_calls + _BACKSTOP_CALLS,
+        )
+        self.names = list(register(self._server))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if settings.reflection:
+            reflection.enable_server_reflection(
+                [*self.names, "grpc.health.v1.Health", reflection.SERVICE_NAME], self._server
+            )
+
+    async def start(self) -> int:
+        """Listen and return the port; alive, not yet serving."""
+        for name in self.names:
+            await self._health.set(name, _NOT_SERVING)
+        address = f"{self._settings.host}:{self._settings.grpc_port}"
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            log.error("cannot listen: is the port taken?", extra={"address": address, "error": str(error)})
+            raise StartFailed(f"cannot listen on {address}") from error
+        await self._server.start()
+        return port
+
+    async def ready(self) -> None:
+        self.admission.phase = Phase.SERVING
+        for name in self.names:
+            await self._health.set(name, _SERVING)
+
+    async def drain(self, seconds: float) -> None:
+        """Let nobody in, finish what is in flight, stop."""
+        self.admission.phase = Phase.DRAINING
+        await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(0)  # watchers of health hear of it before their streams end
+        for task in self._background:
+            task.cancel()
+        await self._server.stop(seconds)
+
+    @asynccontextmanager
+    async def _tracked(self, method: str, context: Context) -> AsyncIterator[None]:
+        """Health watches and reflection streams never end by themselves; a drain does not wait for them."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._background.add(task)
+        try:
+            yield
+        finally:
+            self._background.discard(task)
+
+
+def run_service(main: Coroutine[Any, Any, None]) -> NoReturn:
+    """The edge of a process: run `main` and exit with 0, or with 1 after the log has said why."""
+    try:
+        asyncio.run(main)
+    except StartFailed:
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception:
+        log.exception("the process ends")
+        sys.exit(1)
+    sys.exit(0)
+
+
+async def _prepared(prepare: Step | None, stop: asyncio.Event) -> bool:
+    """Whether prepare() came to its end; False where a signal came first."""
+    if prepare is None:
+        return not stop.is_set()
+    preparing = asyncio.ensure_future(prepare())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({preparing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not preparing.done():
+        preparing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await preparing
+        return False
+    try:
+        await preparing
+    except Exception as error:
+        log.exception("cannot start", extra={"reason": str(error)})
+        raise StartFailed(str(error)) from error
+    return True
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    return stop
+
+
+def _is_own(method: str) -> bool:
+    return not is_infrastructure(method)
+
+
+def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # Two processes on one port would share its calls silently.
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.max_ping_strikes", 0),
+    ]
