@@ -1,0 +1,88 @@
+"""`anamnesis cases`: work on local case files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service_kit.errors import NotFound
+from simulator_svc.cases.library import BUILT_IN, CaseLibrary
+from simulator_svc.cases.model import Case, Category, Split
+from simulator_svc.cases.parse import CaseError
+
+cases = typer.Typer(help="The patient cases: list, show, validate.", no_args_is_help=True)
+_Directory = Annotated[Path, typer.Option("--directory", "-d", help="Where the case files (*.toml) are.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(cases, name="cases")
+
+
+@cases.command("list")
+def list_cases(directory: _Directory = BUILT_IN) -> None:
+    """One line a case."""
+    table = Table(title="Patient cases")
+    for column in ("case", "specialty", "age", "sex", "split", "facts", "title"):
+        table.add_column(column, justify="right" if column in ("age", "facts") else "left")
+    for case in _load(directory).list():
+        table.add_row(
+            case.case_id, case.specialty, str(case.age_years), case.sex, case.split, str(len(case.facts)), case.title
+        )
+    Console().print(table)
+
+
+@cases.command("show")
+def show(case_id: str, directory: _Directory = BUILT_IN) -> None:
+    """The facts of one case and when the patient states them."""
+    try:
+        case = _load(directory).get(case_id)
+    except NotFound as error:
+        raise typer.BadParameter(f"{error}; see: anamnesis cases list") from None
+    table = Table(title=f"{case.case_id}: {case.title} ({case.diagnosis_names[0]})")
+    for column in ("fact", "category", "disclosure", "text", "spoken"):
+        table.add_column(column)
+    for fact in case.facts:
+        table.add_row(fact.fact_id, fact.category, fact.disclosure, fact.text, fact.spoken)
+    Console().print(table)
+
+
+@cases.command("validate")
+def validate(directory: _Directory = BUILT_IN) -> None:
+    """Check every file, and print what the library covers. Exit code 1 for a file that is no valid case."""
+    found = _load(directory).list()
+    console = Console()
+    console.print(_coverage(found))
+    splits = Counter(case.split for case in found)
+    console.print(
+        f"{len(found)} cases valid: {splits[Split.TRAIN]} to train on, {splits[Split.HELD_OUT]} held out, "
+        f"{sum(len(case.facts) for case in found)} facts"
+    )
+
+
+def _coverage(found: list[Case]) -> Table:
+    """Facts by category and specialty, so that a gap shows."""
+    specialties = sorted({case.specialty for case in found})
+    table = Table(title="Facts by category and specialty")
+    table.add_column("category")
+    for specialty in specialties:
+        table.add_column(specialty, justify="right", overflow="fold")
+    for category in Category:
+        counts = Counter(case.specialty for case in found for fact in case.facts if fact.category is category)
+        table.add_row(category, *(str(counts[specialty] or "-") for specialty in specialties))
+    table.add_section()
+    number = Counter(case.specialty for case in found)
+    table.add_row("cases", *(str(number[specialty]) for specialty in specialties))
+    return table
+
+
+def _load(directory: Path) -> CaseLibrary:
+    try:
+        return CaseLibrary.load(directory)
+    except CaseError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
