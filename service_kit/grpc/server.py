@@ -50,9 +50,13 @@ async def serve(
     register: Register,
     *,
     prepare: Step | None = None,
+    drain: Step | None = None,
     close: Step | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. `register` adds servicers and returns their full names."""
+    """Serve until SIGTERM or SIGINT. `register` adds servicers and returns their full names.
+
+    `drain` is for what else the process serves: it runs beside the drain of gRPC and keeps the same bound.
+    """
     configure_logging(service, settings.log_level)
     exported = configure_telemetry(service, settings.otlp_endpoint)
     stop = _stop_signal()
@@ -66,7 +70,7 @@ async def serve(
             await stop.wait()
     finally:
         log.info("draining", extra={"in_flight": server.admission.in_flight, "limit_seconds": settings.drain_seconds})
-        await server.drain(settings.drain_seconds)
+        await asyncio.gather(server.drain(settings.drain_seconds), *([drain()] if drain is not None else []))
         if close is not None:
             await close()
         log.info("stopped")
