@@ -1,0 +1,1 @@
+"""Rubrics grounded in a case and adapted to persona and dialogue."""

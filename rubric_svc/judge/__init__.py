@@ -1,0 +1,1 @@
+"""Verdicts: one a criterion, by transparent matching or by the model."""

@@ -1,0 +1,8 @@
+"""The matchers by name. Each looks at one doctor turn and returns the words that show it, or nothing."""
+
+from __future__ import annotations
+
+from rubric_svc.judge.matchers.base import MATCHERS, Matcher, Terms, WrongTerms
+from rubric_svc.judge.matchers import clinical, history, manner, safety  # noqa: F401  (they register themselves)
+
+__all__ = ["MATCHERS", "Matcher", "Terms", "WrongTerms"]

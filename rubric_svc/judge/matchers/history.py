@@ -1,0 +1,90 @@
+"""Matchers of history taking: what is asked, how many questions, and whether they were asked before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rubric_svc.judge import lexicon
+from rubric_svc.judge.evidence import DoctorTurn, Evidence
+from rubric_svc.judge.matchers.base import Terms, earliest, hits_in, matcher, phrases
+from rubric_svc.judge.text import Question, Span, questions, words
+
+# A turn is a conversation, not a form: what is asked beyond these is not counted.
+COUNTED_QUESTIONS = 3
+COUNTED_TOPICS = 3
+_ALIKE = 0.65
+
+
+@matcher(needs_terms=True)
+def asked_about(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
+    """A question or a request to tell, that speaks of one of the terms. Later topics of a long list do not count."""
+    return earliest(
+        span
+        for question in counted_questions(turn)
+        for span in hits_in(turn.text, question.span, terms)
+        if _topics_before(turn, span) < COUNTED_TOPICS
+    )
+
+
+def counted_questions(turn: DoctorTurn) -> list[Question]:
+    return [q for q in questions(turn.text) if len(words(q.text)) > 1][:COUNTED_QUESTIONS]
+
+
+def _topics_before(turn: DoctorTurn, hit: Span) -> int:
+    """How many topics of the lexicon were opened, in other words, before the hit."""
+    opened = 0
+    for topic in lexicon.built_in().topics:
+        spans = (s for q in questions(turn.text) for s in hits_in(turn.text, q.span, phrases(topic)))
+        first = earliest(spans)
+        opened += first is not None and first.end <= hit.start
+    return opened
+
+
+@matcher()
+def ends_with_question(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
+    """The last sentence asks, and is complete."""
+    asked = questions(turn.text)
+    if not asked or not turn.text.rstrip("\"')*] \n").endswith(("?", ".")):
+        return None
+    last = asked[-1]
+    after = turn.text[last.span.end :]
+    return last.span if not words(after) and len(words(last.text)) > 2 else None
+
+
+@matcher(options=("min", "max"))
+def question_count(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
+    """At least `min` (1 unless told) and at most `max` questions."""
+    asked = questions(turn.text)
+    if terms.option("min", 1) <= len(asked) <= terms.option("max", float("inf")):
+        return Span(asked[0].span.start, asked[-1].span.end) if asked else Span(0, 0)
+    return None
+
+
+@matcher()
+def repeats_question(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
+    """Asks what an earlier doctor turn asked, in nearly the same words."""
+    earlier = [_content(q) for before in evidence.before(turn) for q in questions(before.text)]
+    return earliest(
+        question.span
+        for question in questions(turn.text)
+        if any(_alike(_content(question), known) for known in earlier)
+    )
+
+
+def _content(question: Question) -> frozenset[str]:
+    return frozenset(words(question.text))
+
+
+def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
+    return min(len(one), len(other)) >= 3 and len(one & other) / len(one | other) >= _ALIKE
+
+
+@matcher(default="identifying")
+def asks_for_identifying_data(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
+    """A question or request for data that says who the patient is."""
+    return earliest(_asked(turn, terms))
+
+
+def _asked(turn: DoctorTurn, terms: Terms) -> Iterator[Span]:
+    for question in questions(turn.text):
+        yield from hits_in(turn.text, question.span, terms)
