@@ -1,4 +1,4 @@
-"""What a run does: a preset in TOML, changed by dotted overrides, refused as a whole when one name or value is wrong."""
+"""What a run does: a TOML preset changed by dotted overrides, refused as a whole when one name or value is wrong."""
 
 import tomllib
 from collections.abc import Mapping
@@ -56,7 +56,6 @@ class Optimizer(Section):
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
-    warmup_steps: int = Field(default=0, ge=0)
     # Tokens of one packed forward pass; a group that needs more is split.
     pack_tokens: int = Field(default=4096, ge=64)
 

@@ -1,4 +1,4 @@
-"""One SQLite file under the state directory holds runs, their events and the ledger; server and run processes share it."""
+"""One SQLite file under the state directory holds runs, events and the ledger; server and run processes share it."""
 
 import sqlite3
 from collections.abc import Iterator

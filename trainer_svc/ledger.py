@@ -53,14 +53,37 @@ class Ledger:
         self._db = connection
         self._run_id = run_id
 
-    def publish(self, entries: Iterable[Entry], incarnation: int) -> None:
-        """Write-ahead. A request that is already there stays as it is: it is published again, not anew."""
+    def publish(self, entries: Iterable[Entry], incarnation: int, expires_at: float) -> None:
+        """Write-ahead. A request that is there already is published again, not anew: it counts once."""
+        rows = [
+            (self._run_id, e.request_id, e.purpose, e.group_index, e.sample_index, incarnation, expires_at)
+            for e in entries
+        ]
         with transaction(self._db):
             self._db.executemany(
-                "INSERT INTO requests (run_id, request_id, purpose, group_index, sample_index, incarnation)"
-                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                [(self._run_id, e.request_id, e.purpose, e.group_index, e.sample_index, incarnation) for e in entries],
+                "INSERT INTO requests"
+                " (run_id, request_id, purpose, group_index, sample_index, incarnation, expires_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET expires_at = excluded.expires_at, sent = 0",
+                rows,
             )
+
+    def sent(self, entries: Iterable[Entry]) -> None:
+        """The log has acknowledged them."""
+        with transaction(self._db):
+            self._db.executemany(
+                "UPDATE requests SET sent = 1 WHERE run_id = ? AND request_id = ?",
+                [(self._run_id, e.request_id) for e in entries],
+            )
+
+    def uncertain(self, now: float) -> list[Entry]:
+        """Outstanding requests that may never have reached the log, or have expired in it."""
+        rows = self._db.execute(
+            "SELECT * FROM requests WHERE run_id = ? AND outcome = 'outstanding' AND (sent = 0 OR expires_at < ?)"
+            " ORDER BY purpose, group_index, sample_index",
+            (self._run_id, now),
+        )
+        return [_entry(row) for row in rows]
 
     def settle(self, outcomes: Iterable[Outcome], checkpoint: int) -> None:
         """All of them or none; a request settles once."""
@@ -103,7 +126,7 @@ class Ledger:
             " ORDER BY purpose, group_index, sample_index",
             (self._run_id, purpose),
         )
-        return [Entry(r["request_id"], r["purpose"], r["group_index"], r["sample_index"]) for r in rows]
+        return [_entry(row) for row in rows]
 
     def outcome(self, request_id: str) -> str | None:
         """None: this run never asked for it."""
@@ -131,3 +154,7 @@ class Ledger:
         ):
             accounts.setdefault(row["purpose"], Account(row["purpose"])).duplicates = row["n"]
         return sorted(accounts.values(), key=lambda account: account.purpose)
+
+
+def _entry(row: sqlite3.Row) -> Entry:
+    return Entry(row["request_id"], row["purpose"], row["group_index"], row["sample_index"])

@@ -7,10 +7,10 @@ from anamnesis.trainer.v1 import trainer_pb2
 from trainer_svc.ledger import Account
 from trainer_svc.runs import Event, RunRecord, State
 
-STATES: dict[State, trainer_pb2.RunState] = {
+STATES: dict[State, trainer_pb2.RunState.ValueType] = {
     state: trainer_pb2.RunState.Value(f"RUN_STATE_{state.name}") for state in State
 }
-PURPOSES: dict[str, rollout_pb2.Purpose] = {
+PURPOSES: dict[str, rollout_pb2.Purpose.ValueType] = {
     "train": rollout_pb2.PURPOSE_TRAIN,
     "evaluate": rollout_pb2.PURPOSE_EVALUATE,
     "context": rollout_pb2.PURPOSE_CONTEXT,

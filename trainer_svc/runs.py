@@ -91,7 +91,7 @@ class RunStore:
             self._db.execute(
                 "INSERT INTO runs (run_id, preset, overrides, seed, config, state, total_steps, created_at)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (run_id, preset, json.dumps(dict(overrides)), seed, config, State.STARTING, steps, self._clock()),
+                (run_id, preset, json.dumps(dict(overrides)), str(seed), config, State.STARTING, steps, self._clock()),
             )
             self._append(run_id, "state", {"state": State.STARTING})
         return self.get(run_id)
@@ -171,6 +171,14 @@ class RunStore:
         )
         return [Event(row["sequence"], row["at"], row["kind"], json.loads(row["payload"])) for row in rows]
 
+    def steps_told(self, run_id: str) -> int:
+        """The last step that has an event."""
+        row = self._db.execute(
+            "SELECT MAX(json_extract(payload, '$.step')) AS step FROM events WHERE run_id = ? AND kind = 'step'",
+            (run_id,),
+        ).fetchone()
+        return int(row["step"] or 0)
+
     def _append(self, run_id: str, kind: str, payload: Mapping[str, Any]) -> None:
         self._db.execute(
             "INSERT INTO events SELECT ?, COALESCE(MAX(sequence), 0) + 1, ?, ?, ? FROM events WHERE run_id = ?",
@@ -186,6 +194,7 @@ class RunStore:
 def _record(row: sqlite3.Row) -> RunRecord:
     values = dict(row)
     values["overrides"] = json.loads(values["overrides"])
+    values["seed"] = int(values["seed"])
     values["plot_paths"] = json.loads(values["plot_paths"])
     values["held_out"] = json.loads(values["held_out"]) if values["held_out"] else None
     values["state"] = State(values["state"])

@@ -2,7 +2,7 @@ CREATE TABLE IF NOT EXISTS runs (
   run_id TEXT PRIMARY KEY,
   preset TEXT NOT NULL,
   overrides TEXT NOT NULL,             -- JSON object
-  seed INTEGER NOT NULL,
+  seed TEXT NOT NULL,                  -- 64 bits without sign, which SQLite's INTEGER cannot hold
   config TEXT NOT NULL,                -- the resolved preset, JSON
   state TEXT NOT NULL,
   desired TEXT NOT NULL DEFAULT 'run', -- run | pause | cancel: what the run should do at its next boundary
@@ -38,6 +38,8 @@ CREATE TABLE IF NOT EXISTS requests (
   group_index INTEGER NOT NULL,
   sample_index INTEGER NOT NULL,
   incarnation INTEGER NOT NULL,
+  expires_at REAL NOT NULL,
+  sent INTEGER NOT NULL DEFAULT 0,     -- 1 once the log has acknowledged it
   outcome TEXT NOT NULL DEFAULT 'outstanding', -- outstanding | trained | used | dropped
   reason TEXT NOT NULL DEFAULT '',
   checkpoint INTEGER,                  -- the first checkpoint that contains the outcome

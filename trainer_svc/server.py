@@ -1,10 +1,13 @@
 """TrainerService on grpc.aio: maps messages to `Training` and back, and tails the events of a run."""
 
+from __future__ import annotations
+
 import asyncio
 import base64
 import binascii
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 
@@ -24,19 +27,19 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
         self._training = training
 
     async def StartRun(
-        self, request: trainer_pb2.StartRunRequest, context: grpc.aio.ServicerContext
+        self, request: trainer_pb2.StartRunRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> trainer_pb2.StartRunResponse:
         spec = request.spec
         record = await self._training.start(spec.preset, dict(spec.overrides), spec.seed, request.run_id)
         return trainer_pb2.StartRunResponse(run=self._message(record))
 
     async def GetRun(
-        self, request: trainer_pb2.GetRunRequest, context: grpc.aio.ServicerContext
+        self, request: trainer_pb2.GetRunRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> trainer_pb2.GetRunResponse:
         return trainer_pb2.GetRunResponse(run=self._message(self._training.get(request.run_id)))
 
     async def ListRuns(
-        self, request: trainer_pb2.ListRunsRequest, context: grpc.aio.ServicerContext
+        self, request: trainer_pb2.ListRunsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> trainer_pb2.ListRunsResponse:
         size = request.page_size or DEFAULT_PAGE
         records = self._training.store.newest(size + 1, _parse_token(request.page_token))
@@ -45,7 +48,7 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
         return trainer_pb2.ListRunsResponse(runs=runs, next_page_token=token)
 
     async def WatchRun(
-        self, request: trainer_pb2.WatchRunRequest, context: grpc.aio.ServicerContext
+        self, request: trainer_pb2.WatchRunRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[trainer_pb2.WatchRunResponse]:
         self._training.get(request.run_id)
         sequence = request.after_sequence
@@ -62,22 +65,22 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
                 await asyncio.sleep(EVENT_POLL_SECONDS)
 
     async def PauseRun(
-        self, request: trainer_pb2.PauseRunRequest, context: grpc.aio.ServicerContext
+        self, request: trainer_pb2.PauseRunRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> trainer_pb2.PauseRunResponse:
         return trainer_pb2.PauseRunResponse(run=self._message(self._training.pause(request.run_id)))
 
     async def ResumeRun(
-        self, request: trainer_pb2.ResumeRunRequest, context: grpc.aio.ServicerContext
+        self, request: trainer_pb2.ResumeRunRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> trainer_pb2.ResumeRunResponse:
         return trainer_pb2.ResumeRunResponse(run=self._message(await self._training.resume(request.run_id)))
 
     async def CancelRun(
-        self, request: trainer_pb2.CancelRunRequest, context: grpc.aio.ServicerContext
+        self, request: trainer_pb2.CancelRunRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> trainer_pb2.CancelRunResponse:
         return trainer_pb2.CancelRunResponse(run=self._message(self._training.cancel(request.run_id)))
 
     async def ExportModel(
-        self, request: trainer_pb2.ExportModelRequest, context: grpc.aio.ServicerContext
+        self, request: trainer_pb2.ExportModelRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> trainer_pb2.ExportModelResponse:
         path, (run_id, incarnation, step) = await self._training.export(request.run_id, request.name)
         version = rollout_pb2.PolicyVersion(run_id=run_id, incarnation=incarnation, step=step)

@@ -16,7 +16,7 @@ class TrainerSettings(ServiceSettings):
     grpc_port: int = Field(default=7105, ge=0, le=65535)
     kafka: KafkaSettings = KafkaSettings()
     # Every replica of the policy deployment, each by itself: UpdateWeights must reach them all.
-    policy_targets: list[str] = ["localhost:7103"]
+    policy_targets: list[str] = Field(default=["localhost:7103"], min_length=1)
     # A Hugging Face directory; relative paths are under state_dir.
     model: Path = Path("models/smollm2-135m-instruct")
     # TOML cases, of which the trainer reads the id and the split alone.

@@ -14,7 +14,7 @@ from trainer_svc.runs import ACTIVE, ActiveRunExists, RunRecord, RunStore, State
 
 logger = logging.getLogger(__name__)
 
-RUN_COMMAND = (sys.executable, "-m", "trainer_svc.run")
+RUN_COMMAND = (sys.executable, "-m", "trainer_svc.process")
 
 
 class Supervisor:

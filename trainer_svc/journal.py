@@ -1,0 +1,90 @@
+"""How far a run has come: the part of a checkpoint that is neither tensors nor ledger. Lossless as JSON."""
+
+import base64
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from anamnesis.common.v1 import dialogue_pb2, rollout_pb2
+from trainer_svc.heldout import Measured
+from trainer_svc.inbox import Bookmark
+
+
+@dataclass
+class Measurement:
+    """One side of the held-out comparison, by held-out index."""
+
+    finished: bool = False
+    values: dict[int, Measured] = field(default_factory=dict)
+    dialogues: dict[int, dialogue_pb2.Dialogue] = field(default_factory=dict)
+
+
+@dataclass
+class Journal:
+    bookmark: Bookmark
+    step: int = 0
+    next_group: int = 0
+    before: Measurement = field(default_factory=Measurement)
+    after: Measurement = field(default_factory=Measurement)
+    context_finished: bool = False
+    fragments: list[rollout_pb2.FragmentContext] = field(default_factory=list)
+    # The StepMetrics of every step, as JSON.
+    history: list[dict[str, Any]] = field(default_factory=list)
+    traced_episodes: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "bookmark": {
+                "offsets": {str(partition): offset for partition, offset in self.bookmark.offsets.items()},
+                "settled": [list(place) for place in self.bookmark.settled],
+            },
+            "step": self.step,
+            "next_group": self.next_group,
+            "before": _measurement_to_json(self.before),
+            "after": _measurement_to_json(self.after),
+            "context_finished": self.context_finished,
+            "fragments": [_bytes(fragment.SerializeToString(deterministic=True)) for fragment in self.fragments],
+            "history": self.history,
+            "traced_episodes": self.traced_episodes,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Journal":
+        bookmark = value["bookmark"]
+        return cls(
+            bookmark=Bookmark(
+                {int(partition): offset for partition, offset in bookmark["offsets"].items()},
+                [(partition, offset) for partition, offset in bookmark["settled"]],
+            ),
+            step=value["step"],
+            next_group=value["next_group"],
+            before=_measurement_from_json(value["before"]),
+            after=_measurement_from_json(value["after"]),
+            context_finished=value["context_finished"],
+            fragments=[rollout_pb2.FragmentContext.FromString(_unbytes(text)) for text in value["fragments"]],
+            history=value["history"],
+            traced_episodes=value["traced_episodes"],
+        )
+
+
+def _measurement_to_json(measurement: Measurement) -> dict[str, Any]:
+    return {
+        "finished": measurement.finished,
+        "values": {str(index): asdict(value) for index, value in measurement.values.items()},
+        "dialogues": {str(i): _bytes(dialogue.SerializeToString()) for i, dialogue in measurement.dialogues.items()},
+    }
+
+
+def _measurement_from_json(value: dict[str, Any]) -> Measurement:
+    return Measurement(
+        finished=value["finished"],
+        values={int(index): Measured(**measured) for index, measured in value["values"].items()},
+        dialogues={int(i): dialogue_pb2.Dialogue.FromString(_unbytes(text)) for i, text in value["dialogues"].items()},
+    )
+
+
+def _bytes(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+def _unbytes(text: str) -> bytes:
+    return base64.b64decode(text)

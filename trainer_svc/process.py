@@ -1,0 +1,185 @@
+"""The process of one run: puts its parts together, goes back to the newest whole checkpoint, and says how it ended.
+
+Every way to end that the process lives to see becomes a state of the run; what it does not live to see, the supervisor
+calls INTERRUPTED.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from kafka.errors import KafkaError
+
+from anamnesis.common.v1 import rollout_pb2
+from service_kit.kafka.consumer import EventConsumer
+from service_kit.kafka.producer import EventProducer
+from service_kit.kafka.topics import ensure_topics
+from service_kit.logs import configure_logging
+from service_kit.settings import load_settings
+from service_kit.telemetry import configure_telemetry
+from trainer_svc.cases import CaseStoreError, read_splits
+from trainer_svc.config import RunConfig
+from trainer_svc.database import connect
+from trainer_svc.ledger import Ledger
+from trainer_svc.orders import Halt, Orders, die_with
+from trainer_svc.outbox import REQUESTS_TOPIC, LogUnavailable, Outbox
+from trainer_svc.publish import ForeignNames, NoReplicaUpdated
+from trainer_svc.requests import Plan
+from trainer_svc.runs import RunRecord, RunStore, State
+from trainer_svc.service import CANCELLED_REASON
+from trainer_svc.settings import TrainerSettings
+
+TRAJECTORIES_TOPIC = "anamnesis.rollout.trajectories.v1"
+CLOSE_SECONDS = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+class ModelMissing(Exception):
+    """There is no model directory where the settings say."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="trainer_svc.process")
+    parser.add_argument("--run-id", required=True)
+    parser.add_argument("--incarnation", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True, help="the server's process id; the run ends with it")
+    arguments = parser.parse_args()
+    die_with(arguments.parent)
+    settings = load_settings(TrainerSettings, "trainer")
+    configure_logging("trainer", settings.log_level)
+    telemetry = configure_telemetry("trainer", settings.otlp_endpoint)
+    try:
+        with alone(settings.run_directory(arguments.run_id)):
+            execute(settings, arguments.run_id, arguments.incarnation)
+    finally:
+        telemetry.shutdown()
+
+
+@contextlib.contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """One process a run, also across servers: a second one waits for the first to be gone."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def execute(settings: TrainerSettings, run_id: str, incarnation: int) -> None:
+    """Runs to an end and records it."""
+    from trainer_svc.run import RunFailed
+
+    connection = connect(settings.database())
+    store, ledger = RunStore(connection), Ledger(connection, run_id)
+    record = store.get(run_id)
+    expected = (RunFailed, LogUnavailable, NoReplicaUpdated, ForeignNames, CaseStoreError, ModelMissing, KafkaError)
+    try:
+        orders = Orders(store, run_id)
+        store.change_state(run_id, State.RUNNING)
+        play(settings, store, ledger, orders, record, incarnation)
+        store.change_state(run_id, State.SUCCEEDED)
+    except Halt as halt:
+        if halt.state == State.CANCELLED:
+            ledger.drop_outstanding(CANCELLED_REASON, checkpoint=0)
+        store.change_state(run_id, halt.state, halt.why)
+    except expected as error:
+        logger.error("run failed", extra={"run_id": run_id, "cause": str(error)})
+        store.change_state(run_id, State.FAILED, f"{error}")
+    except Exception as error:
+        logger.exception("run failed unexpectedly", extra={"run_id": run_id})
+        store.change_state(run_id, State.FAILED, f"{type(error).__name__}: {error}")
+
+
+def play(
+    settings: TrainerSettings, store: RunStore, ledger: Ledger, orders: Orders, record: RunRecord, incarnation: int
+) -> None:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    config = RunConfig.model_validate_json(record.config)
+    plan = Plan(record.run_id, record.seed, config, read_splits(settings.case_store))
+    ensure_topics(settings.kafka, [REQUESTS_TOPIC, TRAJECTORIES_TOPIC])
+    producer = EventProducer(settings.kafka, f"trainer-{record.run_id}")
+    consumer: EventConsumer[rollout_pb2.Trajectory] = EventConsumer(
+        settings.kafka,
+        TRAJECTORIES_TOPIC,
+        rollout_pb2.Trajectory,
+        group=None,
+        client_id=f"trainer-{record.run_id}",
+        producer_for_dead_letters=producer,
+    )
+    scratch = Path(tempfile.mkdtemp(prefix="trainer-"))
+    try:
+        _play(settings, store, ledger, orders, plan, incarnation, producer, consumer, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        consumer.close()
+        producer.close()
+
+
+def _play(
+    settings: TrainerSettings,
+    store: RunStore,
+    ledger: Ledger,
+    orders: Orders,
+    plan: Plan,
+    incarnation: int,
+    producer: EventProducer,
+    consumer: EventConsumer[rollout_pb2.Trajectory],
+    scratch: Path,
+) -> None:
+    model_path = settings.model_path()
+    if not (model_path / "model.safetensors").is_file():
+        raise ModelMissing(f"no model.safetensors in {model_path}")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from trainer_svc.checkpoint import Checkpoints
+    from trainer_svc.engine import Engine, EngineState
+    from trainer_svc.inbox import Bookmark, Inbox
+    from trainer_svc.journal import Journal
+    from trainer_svc.publish import WeightPublisher
+    from trainer_svc.run import Run
+
+    torch.set_num_threads(settings.threads)
+    checkpoints = Checkpoints(settings.run_directory(plan.run_id) / "checkpoints", settings.keep_checkpoints)
+    found = checkpoints.newest()
+    if found is None:
+        # Read from where the log ends now, and remember it: what comes is written down before the first request goes.
+        journal, saved = Journal(Bookmark(consumer.end_offsets(), [])), None
+        checkpoints.write({}, {"engine": {}, "journal": journal.to_json()})
+    else:
+        ledger.roll_back(found.number)
+        journal = Journal.from_json(found.state["journal"])
+        saved = EngineState(found.tensors, found.state["engine"]) if found.tensors else None
+
+    def load_engine() -> Engine:
+        model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32, attn_implementation="sdpa")
+        tokenizer = AutoTokenizer.from_pretrained(model_path)
+        return Engine(plan.config, model, tokenizer, plan.seed, scratch, steps_done=journal.step)
+
+    Run(
+        settings=settings,
+        store=store,
+        plan=plan,
+        incarnation=incarnation,
+        ledger=ledger,
+        orders=orders,
+        outbox=Outbox(producer, ledger, plan, incarnation),
+        inbox=Inbox(consumer, ledger, plan.run_id, journal.bookmark),
+        journal=journal,
+        checkpoints=checkpoints,
+        publisher=WeightPublisher(
+            settings.weight_store(), model_path, settings.policy_targets, settings.update_deadline_seconds
+        ),
+        load_engine=load_engine,
+        saved=saved,
+    ).play()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The curves of a run as pictures, and its figures as summary.json."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+
+from trainer_svc.heldout import HeldOut, Measured, standard_error
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+INK, ACCENT, QUIET = "#22313f", "#c0562f", "#8aa0b0"
+
+
+def write_report(
+    directory: Path,
+    history: Sequence[Mapping[str, Any]],
+    before: Mapping[int, Measured],
+    after: Mapping[int, Measured],
+    held_out: HeldOut | None,
+    ledger: Sequence[Mapping[str, Any]],
+) -> list[Path]:
+    """Returns the pictures' paths; summary.json lies beside them."""
+    directory.mkdir(parents=True, exist_ok=True)
+    pictures = [_learning(directory, history, before, after, held_out), _health(directory, history)]
+    summary = {
+        "steps": len(history),
+        "held_out": held_out.as_columns() if held_out else None,
+        "ledger": list(ledger),
+        "history": list(history),
+        "pictures": [path.name for path in pictures],
+    }
+    (directory / "summary.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
+    return pictures
+
+
+def _learning(
+    directory: Path,
+    history: Sequence[Mapping[str, Any]],
+    before: Mapping[int, Measured],
+    after: Mapping[int, Measured],
+    held_out: HeldOut | None,
+) -> Path:
+    figure, (curve, bars) = plt.subplots(1, 2, figsize=(10, 4), width_ratios=[2, 1], layout="constrained")
+    steps = [point["step"] for point in history]
+    mean = [point["reward_mean"] for point in history]
+    spread = [point["reward_std"] for point in history]
+    curve.plot(steps, mean, color=ACCENT, marker="o", markersize=3)
+    low = [m - s for m, s in zip(mean, spread, strict=True)]
+    high = [m + s for m, s in zip(mean, spread, strict=True)]
+    curve.fill_between(steps, low, high, color=ACCENT, alpha=0.15, linewidth=0)
+    _label(curve, "Reward on training fragments (mean, ±1 sd)", "step", "reward")
+    if held_out is not None:
+        paired = sorted(before.keys() & after.keys())
+        errors = [standard_error([side[i].reward for i in paired]) for side in (before, after)]
+        values = [held_out.mean_before, held_out.mean_after]
+        bars.bar(["before", "after"], values, yerr=errors, color=[QUIET, ACCENT], capsize=5)
+        gain = held_out.mean_after - held_out.mean_before
+        title = (
+            f"Held-out reward, n = {held_out.count}\npaired gain {gain:+.3f} ± {held_out.diff_standard_error:.3f} (SE)"
+        )
+        _label(bars, title, "", "reward, ±1 SE")
+    return _save(figure, directory / "learning.png")
+
+
+def _health(directory: Path, history: Sequence[Mapping[str, Any]]) -> Path:
+    figure, axes = plt.subplots(2, 3, figsize=(11, 5.5), layout="constrained")
+    panels = [
+        ("length_mean", "Answer length", "tokens"),
+        ("mismatch_kl", "KL sampler ‖ trainer", "nats a token"),
+        ("entropy", "Entropy", "nats a token"),
+        ("clip_fraction", "Clipped tokens", "share"),
+        ("gradient_norm", "Gradient norm", ""),
+        ("staleness", "Staleness", "versions"),
+    ]
+    for axis, (name, title, unit) in zip(axes.flat, panels, strict=True):
+        axis.plot([p["step"] for p in history], [p[name] for p in history], color=INK, marker="o", markersize=3)
+        _label(axis, title, "step", unit)
+    return _save(figure, directory / "health.png")
+
+
+def _label(axis: Axes, title: str, x: str, y: str) -> None:
+    axis.set_title(title, fontsize=10)
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _save(figure: Any, path: Path) -> Path:
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+    return path

@@ -1,0 +1,382 @@
+"""One run, from the base model to the report: `play` is the story, the methods below it are its chapters.
+
+Invariant: at every checkpoint the journal, the ledger's outcomes and the weights tell the same step; whatever happened
+after it has not happened for a run that resumes. The process may die at any instruction.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from kafka.errors import KafkaError
+from opentelemetry import trace
+from opentelemetry.context import Context
+
+from anamnesis.common.v1 import rollout_pb2
+from trainer_svc import measures
+from trainer_svc.admission import capacity, whole_groups
+from trainer_svc.checkpoint import Checkpoints
+from trainer_svc.engine import Engine, EngineState, Group, Sample, StepResult
+from trainer_svc.fragments import fragments_of
+from trainer_svc.groups import FreshMember, Groups, Judged, drop_reason
+from trainer_svc.heldout import compare, measured
+from trainer_svc.inbox import Inbox, Received
+from trainer_svc.journal import Journal, Measurement
+from trainer_svc.ledger import DROPPED, USED, Entry, Ledger, Outcome
+from trainer_svc.orders import Orders
+from trainer_svc.outbox import LogUnavailable, Outbox
+from trainer_svc.publish import WeightPublisher, replace_text
+from trainer_svc.requests import CONTEXT, EVALUATE, TRAIN, Plan
+from trainer_svc.runs import RunStore
+from trainer_svc.settings import TrainerSettings
+
+POLL_SECONDS = 0.25
+FINISHED_REASON = "run_finished"
+# A consultation cut short by a filter is still a context up to its last doctor turn.
+SLICEABLE = (rollout_pb2.TERMINAL_STATE_COMPLETED, rollout_pb2.TERMINAL_STATE_FILTERED)
+
+_tracer = trace.get_tracer(__name__)
+
+
+class RunFailed(Exception):
+    """The run cannot go on; the message is for people."""
+
+
+@dataclass
+class _Step:
+    """The step under way: its judged groups (dropped ones too), its span, and where its time went."""
+
+    judged: list[Judged] = field(default_factory=list)
+    span: trace.Span = trace.INVALID_SPAN
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    training_since: float = 0.0
+    cpu_since: float = 0.0
+
+    @property
+    def groups(self) -> list[list[FreshMember]]:
+        return [group.members for group in self.judged if group.members]
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.monotonic() - started
+
+
+class Run:
+    def __init__(
+        self,
+        *,
+        settings: TrainerSettings,
+        store: RunStore,
+        plan: Plan,
+        incarnation: int,
+        ledger: Ledger,
+        orders: Orders,
+        outbox: Outbox,
+        inbox: Inbox,
+        journal: Journal,
+        checkpoints: Checkpoints,
+        publisher: WeightPublisher,
+        load_engine: Callable[[], Engine],
+        saved: EngineState | None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._plan = plan
+        self._config = plan.config
+        self._incarnation = incarnation
+        self._ledger = ledger
+        self._orders = orders
+        self._outbox = outbox
+        self._inbox = inbox
+        self._journal = journal
+        self._checkpoints = checkpoints
+        self._publisher = publisher
+        self._load_engine = load_engine
+        self._saved = saved
+        self._groups = Groups()
+        self._entries: dict[str, Entry] = {}
+        self._step = _Step()
+        self._waited_since = time.monotonic()
+
+    def play(self) -> None:
+        self.load_model()
+        self.publish_weights()
+        self.take_up_unfinished_requests()
+        self.evaluate("evaluating_before", self._journal.before, first=0)
+        self.collect_context()
+        self.train()
+        self.evaluate("evaluating_after", self._journal.after, first=self._plan.held_out_count)
+        self.write_report()
+
+    def load_model(self) -> None:
+        self._progress("loading_model", 0, 1)
+        self._engine = self._load_engine()
+        if self._saved is not None:
+            self._engine.restore(self._saved)
+        self._progress("loading_model", 1, 1)
+
+    def publish_weights(self) -> None:
+        """Every policy replica serves this step's weights, or says why not; one that failed gets the next version."""
+        published = self._publisher.publish(self._engine.merged_weights(), self._version())
+        for replica, error in sorted(published.failures.items()):
+            self._notice(f"policy replica {replica} did not take step {self._journal.step}: {error}")
+        replace_text(
+            self._settings.run_directory(self._plan.run_id) / "published.json",
+            published.manifest(),
+        )
+
+    def take_up_unfinished_requests(self) -> None:
+        """What an earlier incarnation asked for: expected again, and asked again where the log may not have it."""
+        outstanding = self._ledger.outstanding()
+        self._entries.update({entry.request_id: entry for entry in outstanding})
+        for index in sorted({entry.group_index for entry in outstanding if entry.purpose == TRAIN}):
+            self._groups.expect(index, [e.request_id for e in self._plan.entries(TRAIN, index)], time.monotonic())
+            self._journal.next_group = max(self._journal.next_group, index + 1)
+        if uncertain := self._ledger.uncertain(time.time()):
+            self._ask(uncertain)
+        for figures in self._journal.history[self._store.steps_told(self._plan.run_id) :]:
+            self._store.append_event(self._plan.run_id, "step", figures)
+
+    def evaluate(self, phase: str, measurement: Measurement, first: int) -> None:
+        """Held-out consultations; the same index is the same case, persona and seed before and after."""
+        if measurement.finished:
+            return
+        if first:
+            self._drop_leftovers()
+        count = self._plan.held_out_count
+        entries = [entry for i in range(count) for entry in self._plan.entries(EVALUATE, first + i)]
+        for entry, trajectory in self._collect(phase, entries, (rollout_pb2.TERMINAL_STATE_COMPLETED,)):
+            measurement.values[entry.group_index - first] = measured(trajectory)
+            measurement.dialogues[entry.group_index - first] = trajectory.dialogue
+        if not measurement.values:
+            raise RunFailed(f"none of {count} held-out consultations was completed")
+        measurement.finished = True
+        self._checkpoint()
+
+    def collect_context(self) -> None:
+        """Consultations on training cases, cut into the fragments that are trained on."""
+        if self._journal.context_finished or self._config.rollouts.kind != "fragment":
+            return
+        count = self._config.rollouts.context_consultations
+        entries = [entry for i in range(count) for entry in self._plan.entries(CONTEXT, i)]
+        played = self._collect("collecting_context", entries, SLICEABLE)
+        self._journal.fragments = [fragment for _, trajectory in played for fragment in fragments_of(trajectory)]
+        if not self._journal.fragments:
+            raise RunFailed(f"none of {count} context consultations could be cut into fragments")
+        self._journal.context_finished = True
+        self._checkpoint()
+
+    def train(self) -> None:
+        if self._journal.step < self._config.schedule.steps:
+            self._progress("training", self._journal.step, self._config.schedule.steps)
+            self._engine.train(self._next_batch, self._after_step)
+
+    def write_report(self) -> None:
+        from trainer_svc.report import write_report
+
+        self._progress("writing_report", 0, 1)
+        self._drop_leftovers()
+        journal, run_id = self._journal, self._plan.run_id
+        held_out = compare(journal.before.values, journal.after.values)
+        pictures = write_report(
+            self._settings.run_directory(run_id) / "report",
+            journal.history,
+            journal.before.values,
+            journal.after.values,
+            held_out,
+            [vars(account) for account in self._ledger.accounts()],
+        )
+        columns: dict[str, object] = {"plot_paths": [str(path) for path in pictures]}
+        both = sorted(journal.before.values.keys() & journal.after.values.keys())
+        if held_out is not None:
+            columns["held_out"] = held_out.as_columns()
+            columns["example_before"] = journal.before.dialogues[both[0]].SerializeToString()
+            columns["example_after"] = journal.after.dialogues[both[0]].SerializeToString()
+        self._store.update(run_id, **columns)
+        self._progress("writing_report", 1, 1)
+
+    # Training: what the engine asks for, and what follows its answer.
+
+    def _next_batch(self) -> Sequence[Group]:
+        """The next groups in order of their index, as many as a step takes; waits for them."""
+        wanted = self._config.schedule.groups_per_step
+        self._step = _Step(cpu_since=time.process_time())
+        self._waited_since = time.monotonic()
+        with self._step.phase("rollout"):
+            while len(self._step.groups) < wanted:
+                judged = self._groups.judge_next(self._plan.run_id, self._journal.step, self._staleness)
+                if judged is not None:
+                    self._step.judged.append(judged)
+                    continue
+                self._admit()
+                self._receive(f"training group {self._groups.oldest()} of step {self._journal.step + 1}")
+                self._groups.time_out(time.monotonic(), self._config.schedule.group_timeout_seconds)
+        self._begin_step_span()
+        self._step.training_since = time.monotonic()
+        return [Group([_sample(member) for member in group]) for group in self._step.groups]
+
+    def _after_step(self, result: StepResult) -> bool:
+        step = self._step
+        step.seconds["train"] += time.monotonic() - step.training_since
+        self._journal.step += 1
+        outcomes = [outcome for group in step.judged for outcome in group.outcomes]
+        figures = measures.step_metrics(
+            self._journal.step, result, step.groups, step.seconds, time.process_time() - step.cpu_since
+        )
+        self._journal.history.append(figures)
+        with step.phase("checkpoint"):
+            self._settle(outcomes)
+            self._checkpoint()
+        with step.phase("publish"):
+            self.publish_weights()
+        figures["seconds_by_phase"] = dict(step.seconds)
+        figures["seconds"] = sum(step.seconds.values())
+        step.span.end()
+        measures.record(figures)
+        self._store.append_event(self._plan.run_id, "step", figures)
+        self._progress("training", self._journal.step, self._config.schedule.steps)
+        self._orders.check()
+        return True
+
+    @property
+    def _staleness(self) -> int:
+        return self._config.schedule.max_staleness
+
+    def _admit(self) -> None:
+        """Whole groups, under the admission formula; running and accepted count places, not survivors."""
+        schedule = self._config.schedule
+        size = schedule.group_size
+        waiting = self._groups.worth_waiting_for(self._plan.run_id, self._journal.step, self._staleness)
+        accepted = self._journal.step * schedule.groups_per_step + len(self._step.groups) + waiting
+        free = capacity(
+            max_concurrent=schedule.max_concurrent,
+            running=self._groups.running() * size,
+            staleness=schedule.max_staleness,
+            version=self._journal.step,
+            batch=self._config.trajectories_per_step,
+            accepted=accepted * size,
+            steps=schedule.steps,
+        )
+        asked: list[Entry] = []
+        for _ in range(whole_groups(free, size)):
+            entries = self._plan.entries(TRAIN, self._journal.next_group)
+            self._groups.expect(self._journal.next_group, [e.request_id for e in entries], time.monotonic())
+            self._journal.next_group += 1
+            asked += entries
+        if asked:
+            self._ask(asked)
+
+    def _begin_step_span(self) -> None:
+        """A step joins many episodes' traces: it links to each."""
+        settled = [
+            self._inbox.held(o.request_id) for group in self._step.judged for o in group.outcomes if not o.reason
+        ]
+        links = [trace.Link(received.span) for received in settled if received is not None and received.span.is_valid]
+        self._journal.traced_episodes += len(links)
+        attributes: dict[str, str | int] = {
+            "anamnesis.run_id": self._plan.run_id,
+            "anamnesis.step": self._journal.step + 1,
+        }
+        self._step.span = _tracer.start_span("trainer.step", Context(), links=links, attributes=attributes)
+
+    def _drop_leftovers(self) -> None:
+        """Training requests that no step needs any more."""
+        leftovers = [Outcome(e.request_id, DROPPED, FINISHED_REASON) for e in self._ledger.outstanding(TRAIN)]
+        self._groups = Groups()
+        if leftovers:
+            self._settle(leftovers)
+
+    # Asking, receiving, settling.
+
+    def _collect(
+        self, phase: str, entries: Sequence[Entry], good: tuple[rollout_pb2.TerminalState.ValueType, ...]
+    ) -> list[tuple[Entry, rollout_pb2.Trajectory]]:
+        """Asks for single trajectories and waits for all of them; settled, and in the order of `entries`."""
+        new = [entry for entry in entries if self._ledger.outcome(entry.request_id) is None]
+        if new:
+            self._ask(new)
+        self._waited_since = deadline = time.monotonic()
+        done = -1
+        while True:
+            found = [self._inbox.held(entry.request_id) for entry in entries]
+            arrived = sum(received is not None for received in found)
+            if arrived > done:
+                done = arrived
+                deadline = time.monotonic() + self._config.schedule.group_timeout_seconds
+                self._progress(phase, done, len(entries))
+            if done == len(entries) or time.monotonic() > deadline:
+                break
+            self._receive(f"{len(entries) - done} of {len(entries)} consultations ({phase})")
+        outcomes, kept = [], []
+        for entry, received in zip(entries, found, strict=True):
+            if received is None:
+                outcomes.append(Outcome(entry.request_id, DROPPED, "timeout"))
+            elif received.trajectory.terminal_state in good:
+                outcomes.append(Outcome(entry.request_id, USED))
+                kept.append((entry, received.trajectory))
+            else:
+                outcomes.append(Outcome(entry.request_id, DROPPED, drop_reason(received.trajectory)))
+        self._settle(outcomes)
+        return kept
+
+    def _ask(self, entries: Sequence[Entry]) -> None:
+        self._entries.update({entry.request_id: entry for entry in entries})
+        self._outbox.ask(entries, self._journal.fragments, self._version())
+        self._waited_since = time.monotonic()
+
+    def _receive(self, waiting_for: str) -> list[Received]:
+        """One poll. Obeys orders; fails the run when nothing came for too long."""
+        self._orders.check()
+        try:
+            received = self._inbox.receive(POLL_SECONDS)
+        except KafkaError as error:
+            raise LogUnavailable(f"the broker gave no trajectories: {error!r}") from error
+        for item in received:
+            entry = self._entries[item.trajectory.request.request_id]
+            if entry.purpose == TRAIN:
+                self._groups.add(entry.group_index, item.trajectory)
+        now = time.monotonic()
+        if received:
+            self._waited_since = now
+        elif now - self._waited_since > self._settings.stall_seconds:
+            raise RunFailed(f"no trajectory came for {now - self._waited_since:.0f} s; waited for {waiting_for}")
+        return received
+
+    def _settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Committed under the number of the checkpoint that comes next: rolled back if that is never written."""
+        self._ledger.settle(outcomes, self._checkpoints.next_number())
+        self._inbox.settle(outcome.request_id for outcome in outcomes)
+        for outcome in outcomes:
+            self._entries.pop(outcome.request_id, None)
+
+    def _checkpoint(self) -> None:
+        self._journal.bookmark = self._inbox.bookmark()
+        state = self._engine.state()
+        path = self._checkpoints.write(state.tensors, {"engine": state.scalars, "journal": self._journal.to_json()})
+        self._store.update(
+            self._plan.run_id,
+            step=self._journal.step,
+            checkpoint_path=str(path),
+            traced_episodes=self._journal.traced_episodes,
+        )
+
+    def _version(self) -> rollout_pb2.PolicyVersion:
+        return rollout_pb2.PolicyVersion(
+            run_id=self._plan.run_id, incarnation=self._incarnation, step=self._journal.step
+        )
+
+    def _progress(self, phase: str, done: int, total: int) -> None:
+        self._store.append_event(self._plan.run_id, "progress", {"phase": phase, "done": done, "total": total})
+
+    def _notice(self, text: str) -> None:
+        self._store.append_event(self._plan.run_id, "notice", {"notice": text})
+
+
+def _sample(fresh: FreshMember) -> Sample:
+    return Sample(fresh.member.token_ids, fresh.trained, fresh.logprobs, fresh.member.trajectory.reward)
