@@ -1,0 +1,278 @@
+"""Reading the contracts' messages, as a member of a group or from every partition by hand.
+
+Invariant: poll returns what can be decoded, in order; what cannot lies acknowledged in the dead-letter topic before
+poll returns, so committing past it loses nothing. Where that fails, poll raises and the same messages come again.
+Offsets move only by commit: what was read and not committed is read again by the next owner of the partition.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.message import Message
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
+from kafka.errors import CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError
+from opentelemetry import metrics
+from opentelemetry.context import Context
+
+from service_kit.errors import InvalidArgument, ServiceError, Unavailable
+from service_kit.kafka.dead_letter import DeadLetters
+from service_kit.kafka.envelope import Undecodable, unpack
+from service_kit.kafka.failures import kafka_failures
+from service_kit.kafka.producer import Delivery, EventProducer, Place
+from service_kit.kafka.settings import KafkaSettings, connection_options
+from service_kit.telemetry import context_from_headers
+
+log = logging.getLogger(__name__)
+M = TypeVar("M", bound=Message)
+OnPartitions = Callable[[set[int]], None]
+
+_consumed = metrics.get_meter(__name__).create_counter(
+    "anamnesis.kafka.consumed", unit="{message}", description="Messages read and decoded, by topic"
+)
+_NO_LONGER_OURS = (CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
+_KEEP_ALIVE_MS = 50
+
+
+@dataclass(frozen=True)
+class Record(Generic[M]):
+    """A message and where it lay. `context` is the trace that it continues: the parent of a span about it alone, a
+    link of a span about many."""
+
+    message: M
+    topic: str
+    partition: int
+    offset: int
+    key: str | None
+    context: Context = field(repr=False)
+    value: bytes = field(default=b"", repr=False)
+    headers: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+
+
+class EventConsumer(Generic[M]):
+    """One thread at a time may use it; a second waits."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topic: str,
+        message_type: type[M],
+        *,
+        group: str | None,
+        client_id: str,
+        producer_for_dead_letters: EventProducer | None,
+    ) -> None:
+        """With a group: partitions are shared with its members. Without: all of the topic's, from the beginning.
+
+        Raises Unavailable where no broker answers or the topic does not exist.
+        """
+        self._settings = settings
+        self._topic = topic
+        self._type = message_type
+        self._group = group
+        self._dead_letters = DeadLetters(producer_for_dead_letters)
+        self._lock = threading.Lock()
+        self._timeout_ms = round(settings.request_timeout_seconds * 1000)
+        self._rebalance = _Rebalance()
+        with kafka_failures(settings.bootstrap):
+            self._consumer = KafkaConsumer(
+                **connection_options(settings, client_id),
+                group_id=group,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                allow_auto_create_topics=False,
+                max_partition_fetch_bytes=settings.max_message_bytes + 1024 * 1024,
+                session_timeout_ms=round(settings.session_timeout_seconds * 1000),
+                heartbeat_interval_ms=round(settings.session_timeout_seconds * 1000 / 4),
+            )
+            self._rebalance.consumer = self._consumer
+            if group is not None:
+                self._consumer.subscribe([topic], listener=self._rebalance)
+                return
+            partitions = self._consumer.partitions_for_topic(topic)
+        if not partitions:
+            self._consumer.close()
+            raise Unavailable("kafka", f"there is no topic {topic} at {settings.bootstrap}")
+        self._consumer.assign([TopicPartition(topic, partition) for partition in sorted(partitions)])
+
+    def on_rebalance(self, *, revoked: OnPartitions | None = None, assigned: OnPartitions | None = None) -> None:
+        """Be told of partitions that go and come.
+
+        Both run in Kafka's own thread while poll, keep_alive or close waits for them: be short, and of this consumer
+        call only `commit` (from `revoked`, the last chance to: it is sent when the callback returns).
+        """
+        self._rebalance.revoked = revoked
+        self._rebalance.assigned = assigned
+
+    def poll(self, timeout_seconds: float, limit: int = 500) -> list[Record[M]]:
+        """What arrived, or an empty list after `timeout_seconds`. Raises Unavailable, and nothing is skipped then."""
+        with self._lock, kafka_failures(self._settings.bootstrap):
+            batches = self._consumer.poll(timeout_ms=round(timeout_seconds * 1000), max_records=limit)
+            records: list[Record[M]] = []
+            letters: list[Delivery] = []
+            try:
+                for raw in (raw for batch in batches.values() for raw in batch):
+                    headers = tuple(raw.headers or ())
+                    try:
+                        records.append(self._record(raw, headers))
+                    except Undecodable as error:
+                        letter = self._bury(raw, headers, error)
+                        if letter is not None:
+                            letters.append(letter)
+                for letter in letters:
+                    letter.result(self._settings.delivery_timeout_seconds)
+            except ServiceError:
+                for partition, batch in batches.items():
+                    self._consumer.seek(partition, batch[0].offset)
+                raise
+        if records:
+            _consumed.add(len(records), {"topic": self._topic})
+        return records
+
+    def keep_alive(self) -> None:
+        """Stay a member of the group without taking anything, while there is no room for more."""
+        with self._lock, kafka_failures(self._settings.bootstrap):
+            paused = self._consumer.assignment()
+            self._consumer.pause(*paused)
+            try:
+                # A partition that is assigned just now is not paused: what it gives is read again later.
+                for partition, batch in self._consumer.poll(timeout_ms=_KEEP_ALIVE_MS).items():
+                    self._consumer.seek(partition, batch[0].offset)
+            finally:
+                self._consumer.resume(*(paused & self._consumer.assignment()))
+
+    def reject(self, record: Record[M], reason: str, detail: str) -> None:
+        """Put a message that was decoded but makes no sense to its reader with the dead letters. Raises Unavailable."""
+        place = Place(record.topic, record.partition, record.offset)
+        key = None if record.key is None else record.key.encode(errors="surrogateescape")
+        letter = self._dead_letters.send(place, record.value, key, record.headers, reason, detail)
+        if letter is not None:
+            letter.result(self._settings.delivery_timeout_seconds)
+
+    def commit(self, offsets: Mapping[int, int]) -> bool:
+        """Commit the next offset to read of each partition; False where the partitions belong to another by now.
+
+        Raises Unavailable.
+        """
+        if self._group is None:
+            raise InvalidArgument("group", "a consumer without a group keeps its offsets itself")
+        wanted = {TopicPartition(self._topic, p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()}
+        if self._rebalance.takes(wanted):
+            return True
+        with self._lock, kafka_failures(self._settings.bootstrap):
+            try:
+                self._consumer.commit(wanted, timeout_ms=self._timeout_ms)
+            except _NO_LONGER_OURS as error:
+                log.warning("not committed: the group moved on", extra={"topic": self._topic, "error": str(error)})
+                return False
+        return True
+
+    def positions(self) -> dict[int, int]:
+        """The next offset that poll will read, of each assigned partition that has one yet."""
+        with self._lock, kafka_failures(self._settings.bootstrap):
+            return self._positions()
+
+    def seek(self, offsets: Mapping[int, int]) -> None:
+        """Read on from these offsets; of assigned partitions only."""
+        with self._lock, kafka_failures(self._settings.bootstrap):
+            for partition, offset in offsets.items():
+                self._consumer.seek(TopicPartition(self._topic, partition), offset)
+
+    def end_offsets(self) -> dict[int, int]:
+        """The offset behind the last message, of each assigned partition."""
+        with self._lock, kafka_failures(self._settings.bootstrap):
+            return self._end_offsets()
+
+    def lag(self) -> int:
+        """How many messages of the assigned partitions poll has not read yet."""
+        with self._lock, kafka_failures(self._settings.bootstrap):
+            positions, ends = self._positions(), self._end_offsets()
+        return sum(max(0, end - positions.get(partition, end)) for partition, end in ends.items())
+
+    def assignment(self) -> set[int]:
+        with self._lock:
+            return {partition.partition for partition in self._consumer.assignment() or ()}
+
+    def close(self) -> None:
+        """Leave the group at once, so that the others need not wait for the session to time out."""
+        with self._lock, kafka_failures(self._settings.bootstrap):
+            self._consumer.close(autocommit=False)
+
+    def _record(self, raw: Any, headers: tuple[tuple[str, bytes], ...]) -> Record[M]:
+        return Record(
+            message=unpack(self._type, headers, raw.value),
+            topic=raw.topic,
+            partition=raw.partition,
+            offset=raw.offset,
+            key=None if raw.key is None else raw.key.decode(errors="surrogateescape"),
+            context=context_from_headers(headers),
+            value=raw.value,
+            headers=headers,
+        )
+
+    def _bury(self, raw: Any, headers: tuple[tuple[str, bytes], ...], error: Undecodable) -> Delivery | None:
+        place = Place(raw.topic, raw.partition, raw.offset)
+        return self._dead_letters.send(place, raw.value, raw.key, headers, error.reason, error.detail)
+
+    def _positions(self) -> dict[int, int]:
+        found = {}
+        for partition in self._consumer.assignment() or ():
+            offset = self._consumer.position(partition, timeout_ms=self._timeout_ms)
+            if offset is not None:
+                found[partition.partition] = offset
+        return found
+
+    def _end_offsets(self) -> dict[int, int]:
+        partitions = list(self._consumer.assignment() or ())
+        if not partitions:
+            return {}
+        ends = self._consumer.end_offsets(partitions, timeout_ms=self._timeout_ms)
+        return {partition.partition: offset for partition, offset in ends.items()}
+
+
+class _Rebalance(AsyncConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
+    """Runs the callbacks on Kafka's loop, where a blocking commit is impossible: it is taken down and sent after."""
+
+    def __init__(self) -> None:
+        self.consumer: Any = None
+        self.revoked: OnPartitions | None = None
+        self.assigned: OnPartitions | None = None
+        self._thread: int | None = None
+        self._to_commit: dict[Any, Any] = {}
+
+    def takes(self, offsets: Mapping[Any, Any]) -> bool:
+        """Whether the caller is the callback that runs now; then its commit is taken down."""
+        if self._thread != threading.get_ident():
+            return False
+        self._to_commit.update(offsets)
+        return True
+
+    async def on_partitions_revoked(self, revoked: set[Any]) -> None:
+        self._to_commit = {}
+        self._tell(self.revoked, revoked)
+        if self._to_commit:
+            try:
+                await self.consumer.commit_async(self._to_commit)
+            except _NO_LONGER_OURS as error:
+                log.warning("not committed: the group moved on", extra={"error": str(error)})
+
+    async def on_partitions_assigned(self, assigned: set[Any]) -> None:
+        self._tell(self.assigned, assigned)
+
+    async def on_partitions_lost(self, lost: set[Any]) -> None:
+        self._tell(self.revoked, lost)  # too late to commit: what the callback asks for is dropped
+        self._to_commit = {}
+
+    def _tell(self, callback: OnPartitions | None, partitions: set[Any]) -> None:
+        if callback is None or not partitions:
+            return
+        self._thread = threading.get_ident()
+        try:
+            callback({partition.partition for partition in partitions})
+        finally:
+            self._thread = None
