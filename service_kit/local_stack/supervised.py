@@ -17,7 +17,7 @@ from service_kit.local_stack.readiness import is_ready
 LOG_LINES = 15
 POLL_SECONDS = 0.2
 # After its leader is gone, what is left of a session gets this long to notice.
-ORPHAN_SECONDS = 3.0
+ORPHAN_SECONDS = 1.5
 
 
 class StackError(FailedPrecondition):

