@@ -16,7 +16,13 @@ from typing import Any, Generic, TypeVar
 from google.protobuf.message import Message
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
-from kafka.errors import CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError
+from kafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    KafkaError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 from opentelemetry import metrics
 from opentelemetry.context import Context
 
@@ -104,7 +110,8 @@ class EventConsumer(Generic[M]):
         """Be told of partitions that go and come.
 
         Both run in Kafka's own thread while poll, keep_alive or close waits for them: be short, and of this consumer
-        call only `commit` (from `revoked`, the last chance to: it is sent when the callback returns).
+        call only `commit` (from `revoked`, the last chance to). It is sent when the callback returns, and a broker may
+        refuse it in the middle of a rebalance: then the next owner reads again what was not committed before.
         """
         self._rebalance.revoked = revoked
         self._rebalance.assigned = assigned
@@ -258,8 +265,8 @@ class _Rebalance(AsyncConsumerRebalanceListener):  # type: ignore[misc]  # kafka
         if self._to_commit:
             try:
                 await self.consumer.commit_async(self._to_commit)
-            except _NO_LONGER_OURS as error:
-                log.warning("not committed: the group moved on", extra={"error": str(error)})
+            except KafkaError as error:
+                log.warning("not committed on revocation", extra={"error": f"{type(error).__name__}: {error}"})
 
     async def on_partitions_assigned(self, assigned: set[Any]) -> None:
         self._tell(self.assigned, assigned)
