@@ -14,6 +14,7 @@ from gateway.rest.errors import OpenAIError
 log = logging.getLogger(__name__)
 
 TRACE_HEADER = "x-trace-id"
+_DISCARDED_LIMITS = 8
 
 
 class Edge:
@@ -43,7 +44,9 @@ class Edge:
             log.exception("a REST request failed", extra={"path": scope["path"]})
             if begun:
                 raise  # the status is out: all that is left is to break the connection
-            error = OpenAIError(500, "The server had an error while processing your request.", None, "internal_error")
+                error = OpenAIError(
+                    500, "The server had an error while processing your request.", None, "internal_error"
+                )
             await JSONResponse(error.body, error.status)(scope, receive, send_named)
 
 
@@ -52,7 +55,10 @@ class BodyTooLarge(Exception):
 
 
 class BodyLimit:
-    """Refuses a body over the limit: at once where its length is declared, else as soon as it has grown too long."""
+    """Refuses a body over the limit, declared or grown.
+
+    What follows is read and thrown away up to a bound: a client that still sends would see a reset and not the answer.
+    """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
@@ -82,5 +88,11 @@ class BodyLimit:
             await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        discarded = 0
+        while discarded < _DISCARDED_LIMITS * self._limit:
+            message = await receive()
+            discarded += len(message.get("body", b""))
+            if not message.get("more_body", False):
+                break
         error = OpenAIError(413, f"The request body is larger than {self._limit} bytes.", None, "request_too_large")
         await JSONResponse(error.body, error.status, {"Connection": "close"})(scope, receive, send)
