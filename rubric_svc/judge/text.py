@@ -14,7 +14,9 @@ from itertools import pairwise
 _STRAIGHT = str.maketrans({"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"})
 _ABBREVIATIONS = ("dr", "mr", "mrs", "ms", "e.g", "i.e", "etc", "vs", "approx", "no")
 _SENTENCE_END = re.compile(r"[.?!]+[\"')\]]*(?=\s|$)|\n+")
-_OTHER_SPEAKER = re.compile(r"^[ \t*]*(patient|user|you)[ \t*]*:.*?(?=^[ \t*]*(doctor|dr|assistant)\b.*:|\Z)", re.I | re.M | re.S)
+_OTHER_SPEAKER = re.compile(
+    r"^[ \t*]*(patient|user|you)[ \t*]*:.*?(?=^[ \t*]*(doctor|dr|assistant)\b.*:|\Z)", re.I | re.M | re.S
+)
 _CLOSED = re.compile(r"[.!?][\"')\]*]*\s*$")
 
 _AUXILIARY = (
@@ -141,7 +143,7 @@ def _truly_asks(sentence: Sentence, match: re.Match[str]) -> bool:
 
 
 def _separate(text: str, starts: list[int]) -> list[int]:
-    """"Can you tell me when it started" asks once: starts less than four words apart are one question."""
+    """ "Can you tell me when it started" asks once: starts less than four words apart are one question."""
     kept: list[int] = []
     for start in starts:
         if not kept or len(text[kept[-1] : start].split()) >= 4:

@@ -103,6 +103,17 @@ def read_terms(name: str, terms: tuple[str, ...]) -> Terms:
     return Terms(tuple(lists), tuple(options))
 
 
+def is_phrase(term: str) -> bool:
+    """Whether words from outside (a case's cues and names) are a plain phrase, no list and no option."""
+    if term.startswith("@") or _OPTION.match(term):
+        return False
+    try:
+        compile_term(term)
+    except ValueError:
+        return False
+    return True
+
+
 def phrases(name: str) -> Terms:
     """A list of the lexicon, for a matcher that needs more than its own terms."""
     return Terms((lexicon.built_in().get(name),), ())

@@ -14,7 +14,11 @@ _DOSE = re.compile(
     r"|\b(?:one|two|three|half a)\s+(?:tablets?|pills?|capsules?|puffs?)\b",
     re.I,
 )
-_REPORTED = re.compile(r"\b(?:you(?:'re| are| were)(?: currently| already)? (?:taking|on)|you (?:take|took|have been|mentioned|said|told))\b", re.I)
+_REPORTED = re.compile(
+    r"\b(?:you(?:'re| are| were)(?: currently| already)? (?:taking|on)|"
+    r"you (?:take|took|have been|mentioned|said|told))\b",
+    re.I,
+)
 
 
 @matcher(needs_terms=True)
@@ -30,9 +34,11 @@ def _named(turn: DoctorTurn, terms: Terms) -> Iterator[Span]:
             yield span
 
 
-@matcher()
+@matcher(options=("before",))
 def premature_diagnosis(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
-    """Names an illness (a term, or one of the lexicon's) as what the patient has."""
+    """Names an illness (a term, or one of the lexicon's) as what the patient has, within the first `before` turns."""
+    if turn.number > terms.option("before", float("inf")):
+        return None
     conditions = Terms((*terms.lists, *phrases("condition").lists), ())
     certainty = phrases("certainty")
     for sentence, span in affirmed(turn, conditions):

@@ -58,7 +58,9 @@ def instruction_dump(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span
         if any(q.sentence == sentence.span for q in asked):
             continue
         listed = bool(_LISTED.match(sentence.text + " ")) or bool(re.match(r"^\s*\d+[.)]?\s", sentence.text))
-        if listed or any(hit.start() < len(opening) and not words(opening[: hit.start()]) for hit in terms.hits(opening)):
+        if listed or any(
+            hit.start() < len(opening) and not words(opening[: hit.start()]) for hit in terms.hits(opening)
+        ):
             spans.append(sentence.span)
     return Span(spans[0].start, spans[-1].end) if len(spans) >= terms.option("min", 3) else None
 

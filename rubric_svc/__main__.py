@@ -1,0 +1,42 @@
+"""The rubric service's process: settings in, judges wired, served until told to stop."""
+
+from __future__ import annotations
+
+from rubric_svc.case_store import CaseStore
+from rubric_svc.generate import templates
+from rubric_svc.inference import FrozenModel
+from rubric_svc.judge.model import Chooser, ModelJudge
+from rubric_svc.judge.panel import Panel
+from rubric_svc.model import Scope
+from rubric_svc.scoring import Scorer
+from rubric_svc.server import RubricServicer, register
+from rubric_svc.settings import RubricSettings
+from service_kit.grpc.server import run_service, serve
+from service_kit.settings import load_settings
+
+
+def wire(settings: RubricSettings, chooser: Chooser) -> RubricServicer:
+    """Reads every criteria file and term list, so a wrong one ends the process before it serves."""
+    judge = ModelJudge(chooser, settings.judge_threshold, settings.judge_turns, settings.judge_seconds)
+    scorer = Scorer(
+        panel=Panel(judge),
+        chooser=chooser,
+        templates=templates.built_in(),
+        model_criteria={
+            Scope.LAST_DOCTOR_TURN: settings.fragment_model_criteria,
+            Scope.WHOLE_DIALOGUE: settings.whole_model_criteria,
+        },
+        void_share=settings.void_share,
+        coherence_seconds=settings.coherence_seconds,
+    )
+    return RubricServicer(scorer, CaseStore(settings.case_store), settings.score_concurrency)
+
+
+async def main(settings: RubricSettings) -> None:
+    frozen = FrozenModel(settings.inference_frozen_target)
+    rubrics = wire(settings, frozen)
+    await serve(settings, "rubric", lambda server: register(server, rubrics), close=frozen.close)
+
+
+if __name__ == "__main__":
+    run_service(main(load_settings(RubricSettings, "rubric")))

@@ -1,0 +1,28 @@
+"""Settings of the rubric service: ANAMNESIS_RUBRIC_* or the TOML file that ANAMNESIS_RUBRIC_CONFIG names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from service_kit.settings import ServiceSettings
+
+
+class RubricSettings(ServiceSettings):
+    grpc_port: int = 7102
+    inference_frozen_target: str = "localhost:7104"
+    case_store: Path | None = None
+    """Directory of the case files. Without it only inline cases are answered."""
+    void_share: float = Field(0.3, ge=0, le=1)
+    """A score is void when more than this share of the rubric's absolute points is ungraded."""
+    judge_threshold: float = Field(0.5, ge=0, le=1)
+    """Probability of Yes from which the model's verdict is met."""
+    judge_turns: int = Field(4, ge=1)
+    """The model sees so many of the last turns."""
+    judge_seconds: float = Field(20.0, gt=0)
+    coherence_seconds: float = Field(30.0, gt=0)
+    fragment_model_criteria: int = Field(1, ge=0, le=8)
+    whole_model_criteria: int = Field(2, ge=0, le=8)
+    score_concurrency: int = Field(16, ge=1)
+    """Dialogues of one ScoreDialogues call that are judged at a time."""
