@@ -36,9 +36,9 @@ class ServiceSettings(BaseSettings):
     otlp_endpoint: str | None = None
     """OTLP over gRPC, for example http://localhost:4317. None exports nothing."""
     reflection: bool = True
-    max_message_bytes: int = Field(64 * MEBIBYTE, ge=1024)
-    max_concurrent_calls: int = Field(1024, ge=1)
-    drain_seconds: float = Field(20.0, ge=0)
+    max_message_bytes: int = Field(default=64 * MEBIBYTE, ge=1024)
+    max_concurrent_calls: int = Field(default=1024, ge=1)
+    drain_seconds: float = Field(default=20.0, ge=0)
     state_dir: Path = Path(".anamnesis")
 
     @field_validator("grpc_port")

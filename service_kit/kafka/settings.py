@@ -12,16 +12,16 @@ from service_kit.settings import MEBIBYTE
 class KafkaSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    bootstrap: str = Field("localhost:7192", min_length=1)
+    bootstrap: str = Field(default="localhost:7192", min_length=1)
     """host:port, several separated by commas."""
-    request_timeout_seconds: float = Field(10.0, gt=0)
-    delivery_timeout_seconds: float = Field(60.0, gt=0)
+    request_timeout_seconds: float = Field(default=10.0, gt=0)
+    delivery_timeout_seconds: float = Field(default=60.0, gt=0)
     """A message that was not acknowledged by then has failed."""
-    session_timeout_seconds: float = Field(10.0, gt=0)
+    session_timeout_seconds: float = Field(default=10.0, gt=0)
     """A consumer that is silent this long loses its partitions."""
-    partitions: int = Field(4, ge=1)
-    replication_factor: int = Field(1, ge=1)
-    max_message_bytes: int = Field(8 * MEBIBYTE, ge=1024)
+    partitions: int = Field(default=4, ge=1)
+    replication_factor: int = Field(default=1, ge=1)
+    max_message_bytes: int = Field(default=8 * MEBIBYTE, ge=1024)
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     ssl_cafile: str | None = None
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
