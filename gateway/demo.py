@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
 from anamnesis.trainer.v1 import trainer_pb2
 from gateway.client import AnamnesisClient
@@ -24,11 +25,22 @@ from gateway.ledger import ledger_gaps
 from gateway.report import print_report
 from gateway.watch import duration, watch_run
 from service_kit.errors import ServiceError
-from service_kit.local_stack import LocalStack, Phase, ProcessView
+from service_kit.local_stack import LocalStack
+from service_kit.local_stack.display import Display
 
 # Made once and shared with every other stack of this checkout; all else of a demo starts empty.
 _REUSED = ("models", "vllm-cache")
-_PHASE_STYLE = {Phase.READY: "green", Phase.FAILED: "bold red", Phase.STARTING: "yellow"}
+_CHECK_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class DemoPlan:
+    preset: str
+    seed: int
+    overrides: dict[str, str]
+    state_dir: Path
+    port_offset: int
+    keep_up: bool
 
 
 class Stages:
@@ -40,66 +52,59 @@ class Stages:
 
     def say(self, text: str) -> None:
         elapsed = duration(time.monotonic() - self._began)
-        self._console.print(f"[dim]{elapsed:>6}[/dim]  [bold]{text}[/bold]", highlight=False, soft_wrap=True)
+        self._console.print(f"\n[dim]{elapsed:>5}[/dim]  [bold]{text}[/bold]", highlight=False, soft_wrap=True)
 
 
-def run_demo(
-    *,
-    preset: str,
-    seed: int,
-    overrides: dict[str, str],
-    state_dir: Path,
-    port_offset: int,
-    keep_up: bool,
-    console: Console,
-) -> int:
+def run_demo(plan: DemoPlan, console: Console) -> int:
+    """The exit code: 0 if the run succeeded and its account has no gap."""
     stages = Stages(console)
-    demo_dir = fresh_demo_state(state_dir)
-    stages.say(f"starting the stack: broker, two vLLM engines and five services (state in {demo_dir})")
-    stack = LocalStack(demo_dir, port_offset=port_offset)
-    run: trainer_pb2.Run | None = None
-    failure = ""
+    demo_dir = fresh_demo_state(plan.state_dir)
+    stack = LocalStack(demo_dir, plan.port_offset)
     try:
-        with showing(console) as progress:
-            stack.start(progress)
-        stages.say("the stack is ready; starting a run through the public API")
-        run = asyncio.run(train(stack.targets["gateway"], preset, seed, overrides, console, stages))
-    except ServiceError as error:
-        failure = error.message
-    except KeyboardInterrupt:
-        failure = "interrupted"
-    finally:
-        if keep_up and not failure:
-            stages.say(f"the stack stays up; stop it with: anamnesis down --state-dir {demo_dir}")
-        else:
-            stages.say("stopping the stack")
-            stack.stop()
-    if run is None:
-        console.print(f"[bold red]The demo did not finish:[/bold red] {failure}", highlight=False, soft_wrap=True)
-        return 1
-    return conclude(run, demo_dir, console, stages)
+        with stopped_afterwards(stack, stages, console, keep_up=plan.keep_up):
+            stages.say(f"Starting a broker, two vLLM engines and five services in {demo_dir}")
+            with Display(console, "") as display:
+                stack.start(display)
+            run = asyncio.run(train(stack, plan, console, stages))
+    except (ServiceError, KeyboardInterrupt) as failure:
+        reason = failure.message if isinstance(failure, ServiceError) else "interrupted"
+        console.print(f"The demo did not finish: {reason}", style="bold red", markup=False, soft_wrap=True)
+        console.print(f"Logs: {stack.log('*')}", markup=False, soft_wrap=True)
+        return 130 if isinstance(failure, KeyboardInterrupt) else 1
+    return conclude(run, stack, console, stages)
 
 
-async def train(
-    target: str, preset: str, seed: int, overrides: dict[str, str], console: Console, stages: Stages
-) -> trainer_pb2.Run:
-    """Start a run and follow it to its end; if we are interrupted, so is the run."""
-    async with AnamnesisClient(target) as client:
-        run = await client.start_run(preset, overrides, seed=seed)
-        stages.say(f"run {run.run_id}: held-out before, training, held-out after")
-        return await watch_run(client, run.run_id, console)
+async def train(stack: LocalStack, plan: DemoPlan, console: Console, stages: Stages) -> trainer_pb2.Run:
+    """Start a run and follow it to its end, or to the death of a process that it needs."""
+    async with AnamnesisClient(stack.targets["gateway"]) as client:
+        run = await client.start_run(plan.preset, plan.overrides, seed=plan.seed)
+        stages.say(f"Run {run.run_id}: held-out consultations before, training, held-out consultations after")
+        watching = asyncio.create_task(watch_run(client, run.run_id, console))
+        dying = asyncio.create_task(_death(stack))
+        try:
+            await asyncio.wait((watching, dying), return_when=asyncio.FIRST_COMPLETED)
+            return watching.result() if watching.done() else dying.result()
+        finally:
+            for task in (watching, dying):
+                task.cancel()
+            await asyncio.gather(watching, dying, return_exceptions=True)
 
 
-def conclude(run: trainer_pb2.Run, demo_dir: Path, console: Console, stages: Stages) -> int:
-    """The report, the figures, the exit code."""
-    console.print()
+async def _death(stack: LocalStack) -> NoReturn:
+    """Raises StackError once a process of the stack has died: nobody restarts it, so the run would wait for ever."""
+    while True:
+        stack.check()
+        await asyncio.sleep(_CHECK_SECONDS)
+
+
+def conclude(run: trainer_pb2.Run, stack: LocalStack, console: Console, stages: Stages) -> int:
+    stages.say("What it came to")
     print_report(run, console)
-    gaps = ledger_gaps(run)
-    succeeded = run.state == trainer_pb2.RUN_STATE_SUCCEEDED
-    stages.say("done" if succeeded and not gaps else f"failed; the logs are in {demo_dir / 'logs'}")
+    good = run.state == trainer_pb2.RUN_STATE_SUCCEEDED and not ledger_gaps(run)
+    stages.say("Done" if good else f"Failed. Logs: {stack.log('*')}")
     # Not by the console: it must stay one line, whatever the terminal's width.
     print(figures_line(run), flush=True)
-    return 0 if succeeded and not gaps else 1
+    return 0 if good else 1
 
 
 def fresh_demo_state(state_dir: Path) -> Path:
@@ -107,7 +112,7 @@ def fresh_demo_state(state_dir: Path) -> Path:
     state_dir = state_dir.absolute()
     demo_dir = state_dir / "demo"
     if demo_dir.exists():
-        LocalStack(demo_dir).stop()  # one that was kept up, or left by a demo that was killed
+        LocalStack.recorded(demo_dir).stop()  # one that was kept up, or left by a demo that was killed
         shutil.rmtree(demo_dir)
     demo_dir.mkdir(parents=True)
     for name in _REUSED:
@@ -117,34 +122,28 @@ def fresh_demo_state(state_dir: Path) -> Path:
 
 
 @contextmanager
-def showing(console: Console) -> Iterator[ProgressView]:
-    """Shows the processes as they come up: a live table on a terminal, a line for each that is ready elsewhere."""
-    view = ProgressView(console)
-    if not console.is_terminal:
-        yield view
-        return
-    with Live(get_renderable=view.render, console=console, refresh_per_second=4, transient=False):
-        yield view
+def stopped_afterwards(stack: LocalStack, stages: Stages, console: Console, *, keep_up: bool) -> Iterator[None]:
+    """Brings the stack down however the block ends; SIGTERM ends it like Ctrl-C, and neither stops the stopping."""
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except BaseException:
+        keep_up = False
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            if keep_up:
+                stages.say(f"The stack stays up; stop it with: anamnesis down --state-dir {stack.state_dir}")
+            elif stack.running:
+                stages.say("Stopping the stack")
+                with Display(console, "") as display:
+                    stack.stop(display)
+        finally:
+            signal.signal(signal.SIGINT, interrupt)
+            signal.signal(signal.SIGTERM, previous)
 
 
-class ProgressView:
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._views: Sequence[ProcessView] = ()
-        self._ready: set[str] = set()
-
-    def __call__(self, views: Sequence[ProcessView]) -> None:
-        self._views = views
-        for view in views:
-            if view.phase is Phase.READY and view.name not in self._ready:
-                self._ready.add(view.name)
-                if not self._console.is_terminal:
-                    self._console.print(f"        {view.name} ready after {view.seconds:.0f} s", highlight=False)
-
-    def render(self) -> Table:
-        table = Table(box=None, padding=(0, 1), show_header=False)
-        for view in self._views:
-            style = _PHASE_STYLE.get(view.phase, "dim")
-            seconds = f"{view.seconds:.0f} s" if view.seconds else ""
-            table.add_row("      ", view.name, f"[{style}]{view.phase}[/]", seconds, view.doing[:70])
-        return table
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt

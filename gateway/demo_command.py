@@ -35,16 +35,7 @@ def demo(
     """
     from rich.console import Console
 
-    from gateway.demo import run_demo
+    from gateway.demo import DemoPlan, run_demo
 
-    raise typer.Exit(
-        run_demo(
-            preset=preset,
-            seed=seed,
-            overrides=parse_overrides(setting or []),
-            state_dir=state_dir,
-            port_offset=port_offset,
-            keep_up=keep_up,
-            console=Console(),
-        )
-    )
+    plan = DemoPlan(preset, seed, parse_overrides(setting or []), state_dir, port_offset, keep_up)
+    raise typer.Exit(run_demo(plan, Console()))

@@ -39,11 +39,6 @@ Response = TypeVar("Response")
 
 DEFAULT_TARGET = "localhost:7100"
 _GATEWAY = "gateway"
-_IDEMPOTENT = {
-    "anamnesis.gateway.v1.TrainingService": ["GetRun", "ListRuns"],
-    "anamnesis.gateway.v1.ConsultationService": ["ListCases", "StartConsultation", "Respond"],
-    "anamnesis.gateway.v1.EvaluationService": ["GetEvaluation"],
-}
 # A watch is taken up again after these; any other error is the caller's to see.
 _BROKEN_STREAM = {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.ABORTED}
 _ENDED = {
@@ -76,7 +71,7 @@ class AnamnesisClient:
         self._watch_seconds = watch_seconds
         self._patience_seconds = patience_seconds
         self._metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
-        self._channel = open_channel(target, idempotent=_IDEMPOTENT)
+        self._channel = open_channel(target)  # the gateway retries what may be; once is enough
         self._training = training_pb2_grpc.TrainingServiceStub(self._channel)
         self._consultation = consultation_pb2_grpc.ConsultationServiceStub(self._channel)
         self._evaluation = evaluation_pb2_grpc.EvaluationServiceStub(self._channel)

@@ -34,12 +34,11 @@ Generated = AsyncGenerator[inference_pb2.GenerateResponse, None]
 
 
 def generate_request(request: ChatRequest, default_max_tokens: int) -> inference_pb2.GenerateRequest:
-    stops = [request.stop] if isinstance(request.stop, str) else request.stop or []
     sampling = rollout_pb2.Sampling(
         temperature=1.0 if request.temperature is None else request.temperature,
         top_p=1.0 if request.top_p is None else request.top_p,
         max_tokens=request.max_completion_tokens or request.max_tokens or default_max_tokens,
-        stop=stops,
+        stop=request.stop or [],
     )
     messages = [dialogue_pb2.Message(role=_ROLES[message.role], content=message.text) for message in request.messages]
     seed = None if request.seed is None else request.seed % 2**64  # OpenAI's seeds are signed

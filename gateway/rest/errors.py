@@ -86,9 +86,6 @@ def from_validation(errors: Sequence[Mapping[str, Any]]) -> OpenAIError:
         if part == "body":
             continue
         param += f"[{part}]" if isinstance(part, int) else ("." if param else "") + str(part)
-    # A union's branches (str, list[TextPart], …) stand in the path too; the caller never wrote them.
-    for branch in (".str", ".list[TextPart]", ".list[str]"):
-        param = param.replace(branch, "")
     code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
     if first["type"] == "extra_forbidden":
         return OpenAIError(400, f"{param} is not supported here. Leave it out.", param, "unsupported_parameter")

@@ -44,9 +44,7 @@ class Edge:
             log.exception("a REST request failed", extra={"path": scope["path"]})
             if begun:
                 raise  # the status is out: all that is left is to break the connection
-                error = OpenAIError(
-                    500, "The server had an error while processing your request.", None, "internal_error"
-                )
+            error = OpenAIError(500, "The server had an error while processing your request.", None, "internal_error")
             await JSONResponse(error.body, error.status)(scope, receive, send_named)
 
 

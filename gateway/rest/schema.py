@@ -5,9 +5,9 @@ Nothing asked for is dropped in silence: a parameter is supported, or has its ne
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from gateway.rest.errors import OpenAIError
 
@@ -38,6 +38,19 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 _IGNORED = {"user", "metadata", "safety_identifier", "prompt_cache_key"}
 
 
+def _parts(content: Any) -> Any:
+    """A string is one part of text; what is neither string nor list has a clearer error than a union would give."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    if not isinstance(content, list):
+        raise ValueError("give a string or a list of text parts")
+    return content
+
+
+def _stops(stop: Any) -> Any:
+    return [stop] if isinstance(stop, str) else stop
+
+
 class TextPart(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -49,11 +62,11 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: Annotated[list[TextPart], BeforeValidator(_parts)]
 
     @property
     def text(self) -> str:
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        return "".join(part.text for part in self.content)
 
 
 class StreamOptions(BaseModel):
@@ -74,16 +87,10 @@ class ChatRequest(BaseModel):
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_tokens: int | None = Field(default=None, ge=1, le=32768)
     max_completion_tokens: int | None = Field(default=None, ge=1, le=32768)
-    stop: str | list[str] | None = None
+    stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]] | None, BeforeValidator(_stops)] = Field(
+        default=None, max_length=4
+    )
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-
-    @field_validator("stop")
-    @classmethod
-    def few_short_stops(cls, stop: str | list[str] | None) -> str | list[str] | None:
-        stops = [stop] if isinstance(stop, str) else stop or []
-        if len(stops) > 4 or any(not 1 <= len(text) <= 64 for text in stops):
-            raise ValueError("give at most 4 stop sequences of 1 to 64 characters")
-        return stop
 
 
 def parse_chat_request(body: dict[str, Any]) -> ChatRequest:

@@ -20,7 +20,7 @@ from gateway.gateway import Gateway
 from gateway.settings import GatewaySettings
 from service_kit.errors import Unimplemented
 from service_kit.grpc.server import GrpcServer
-from service_kit.settings import ServiceSettings
+from service_kit.settings import ServiceSettings, read_settings
 
 NOBODY = "127.0.0.1:9"  # the discard port: nothing listens
 
@@ -120,7 +120,7 @@ async def inference() -> AsyncIterator[FaultyInference]:
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(fake, server)
         return ["anamnesis.inference.v1.InferenceService"]
 
-    async with serving(ServiceSettings(), "inference", register) as port:
+    async with serving(read_settings(ServiceSettings, "fake"), "inference", register) as port:
         fake.target = f"127.0.0.1:{port}"
         yield fake
 
@@ -163,7 +163,7 @@ async def breaking_trainer() -> AsyncIterator[BreakingTrainer]:
         trainer_pb2_grpc.add_TrainerServiceServicer_to_server(fake, server)
         return ["anamnesis.trainer.v1.TrainerService"]
 
-    async with serving(ServiceSettings(), "trainer", register) as port:
+    async with serving(read_settings(ServiceSettings, "fake"), "trainer", register) as port:
         fake.target = f"127.0.0.1:{port}"
         yield fake
 

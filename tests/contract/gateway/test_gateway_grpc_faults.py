@@ -52,7 +52,7 @@ async def test_a_service_that_hangs_ends_at_the_callers_deadline(start_gateway: 
         with pytest.raises(ServiceError) as raised:
             await client.start_run("demo")
     assert raised.value.code in (Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
 
 
 async def test_a_watch_that_breaks_goes_on_where_it_broke(start_gateway: Any, breaking_trainer: Any) -> None:

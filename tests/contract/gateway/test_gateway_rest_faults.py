@@ -52,7 +52,7 @@ async def test_a_dead_engine_is_a_503_within_seconds(start_gateway: Any) -> None
     assert raised.value.code == "service_unavailable"
     assert int(raised.value.response.headers["retry-after"]) >= 1
     assert "inference-policy" in raised.value.message
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
 
 
 async def test_an_engine_that_hangs_is_a_504_at_its_deadline(start_gateway: Any, silent_server: str) -> None:
@@ -61,7 +61,7 @@ async def test_an_engine_that_hangs_is_a_504_at_its_deadline(start_gateway: Any,
     with pytest.raises(openai.InternalServerError) as raised:
         await gateway.openai().chat.completions.create(model="doctor", messages=MESSAGES)
     assert raised.value.status_code in (503, 504)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
 
 
 async def test_a_full_engine_is_a_429_that_says_when_to_come_back(start_gateway: Any, inference: Any) -> None:
