@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest_asyncio
 
-from anamnesis.trainer.v1 import trainer_pb2
 from gateway.client import AnamnesisClient
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    run: trainer_pb2.Run
-    events: list[trainer_pb2.RunEvent]
+from tests.e2e.finished_run import FinishedRun
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

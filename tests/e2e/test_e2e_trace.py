@@ -1,4 +1,4 @@
-"""One trace an episode: from the trainer's request through Kafka, worker, inference and rubric to the optimizer step."""
+"""One trace an episode: from the trainer's request through Kafka, the worker and the rubrics to the optimizer step."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.finished_run import FinishedRun
 from tests.otlp_receiver import OtlpReceiver, Span
-
-from .conftest import FinishedRun
 
 pytestmark = pytest.mark.engine
 PATIENCE_SECONDS = 60.0

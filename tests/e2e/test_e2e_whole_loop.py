@@ -13,8 +13,7 @@ from anamnesis.trainer.v1 import trainer_pb2
 from gateway.client import AnamnesisClient
 from gateway.ledger import ledger_gaps
 from service_kit.errors import Code, ServiceError
-
-from .conftest import FinishedRun
+from tests.e2e.finished_run import FinishedRun
 
 pytestmark = pytest.mark.engine
 
