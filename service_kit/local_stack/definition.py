@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 HOST = "127.0.0.1"
 BUILT_IN = Path(__file__).with_name("stack.toml")
 KAFKA_READY = "kafka"
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 class _Data(BaseModel):
@@ -119,6 +120,7 @@ class Placement(_Data):
         fields: dict[str, Any] = {
             "python": sys.executable,
             "scripts": sysconfig.get_path("scripts"),
+            "checkout": str(CHECKOUT),
             "state_dir": str(self.state_dir),
             "port": self.ports,
             "at": {name: self.at(name) for name in self.ports},

@@ -71,6 +71,7 @@ class LocalStack:
     def start(self, progress: Progress = silent) -> None:
         """Start what does not run yet; wait until all is ready. Raises StackError once what it started is stopped."""
         with exclusive(self.state_dir):
+            self._check_place()
             self._adopt()
             self._bury_the_dead()
             before = self.running
@@ -115,7 +116,9 @@ class LocalStack:
                 raise
 
     def stop(self, progress: Progress = silent) -> list[str]:
-        """Stop everything, in the opposite order of the start. Returns the names of those that had to be killed."""
+        """Stop all that runs in the state directory, whoever started it, in the opposite order of the start.
+
+        Returns the names of those that had to be killed."""
         with exclusive(self.state_dir):
             self._adopt()
             return self._take_down(self.running, progress)
@@ -143,15 +146,7 @@ class LocalStack:
     def _adopt(self) -> None:
         """Take over what an earlier command started in this state directory."""
         record = StackRecord.read(self.state_dir)
-        if record is None:
-            return
-        if record.port_offset != self.port_offset:
-            raise StackError(
-                "STACK_RUNS_ELSEWHERE",
-                f"the stack in {self.state_dir} runs with port offset {record.port_offset}, not {self.port_offset}: "
-                "stop it first, or give another --state-dir",
-            )
-        for name, identity in record.processes.items():
+        for name, identity in record.processes.items() if record else ():
             if name not in self._processes and name in self.definition.names:
                 definition = self.definition.find(name)
                 self._processes[name] = SupervisedProcess.found(definition, self._placement, identity, self.log(name))
@@ -162,6 +157,15 @@ class LocalStack:
             if not self._processes[name].running.alive:
                 self._processes.pop(name).kill()
         self._write_record()
+
+    def _check_place(self) -> None:
+        record = StackRecord.read(self.state_dir)
+        if record is not None and record.port_offset != self.port_offset:
+            raise StackError(
+                "STACK_RUNS_ELSEWHERE",
+                f"the stack in {self.state_dir} runs with port offset {record.port_offset}, not {self.port_offset}: "
+                "stop it first, or give another --state-dir",
+            )
 
     def _check_requirements(self) -> None:
         for requirement in self.definition.requires:

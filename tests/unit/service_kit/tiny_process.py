@@ -1,8 +1,7 @@
 """A process of a few lines for the supervisor's tests: `python tiny_process.py PORT [behaviour ...]`.
 
 Behaviours: `die` ends at once with code 7, `dies-later` after a second of being ready, `deaf` ignores SIGTERM, `never`
-is never ready,
-`child` starts a child that ignores SIGTERM and outlives it.
+is never ready, `child` starts a child that ignores SIGTERM and outlives it.
 """
 
 from __future__ import annotations
