@@ -13,9 +13,10 @@ from gateway.command_line import DEFAULT_TARGET, ApiKey, Target, examples, with_
 def register(app: typer.Typer) -> None:
     app.command(
         epilog=examples(
-            "anamnesis chat                                            you are the patient",
-            "anamnesis chat --case cardio-unstable-angina --seed 3     watch the doctor with a simulated patient",
-            "anamnesis chat --as-doctor --case cardio-unstable-angina  you are the doctor",
+            "anamnesis chat    (you are the patient)",
+            "anamnesis chat --case migraine-aura --seed 3    (you watch doctor and patient)",
+            "anamnesis chat --case migraine-aura --as-doctor    (you are the doctor)",
+            "anamnesis cases list    (the patients there are)",
         )
     )(chat)
     app.add_typer(train_commands.train, name="train")

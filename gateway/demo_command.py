@@ -12,7 +12,7 @@ from gateway.command_line import examples, parse_overrides
 EXAMPLES = examples(
     "anamnesis demo",
     "anamnesis demo --seed 3 --set schedule.steps=4",
-    "anamnesis demo --keep-up    then: anamnesis chat",
+    "anamnesis demo --keep-up    (afterwards: anamnesis chat)",
 )
 
 

@@ -29,7 +29,7 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="The run's id: `anamnesi
     epilog=examples(
         "anamnesis train start --preset demo --watch",
         "anamnesis train start --preset laptop --set schedule.steps=40 --set optimizer.learning_rate=1e-4",
-        "anamnesis train start --run-id nightly-7    again with the same id is the same run",
+        "anamnesis train start --run-id nightly-7    (the same id again is the same run)",
     )
 )
 def start(
