@@ -39,13 +39,7 @@ class Admission:
     @asynccontextmanager
     async def __call__(self, method: str, context: Context) -> AsyncIterator[None]:
         if self.phase is not Phase.SERVING:
-            raise ServiceError(
-                Code.UNAVAILABLE,
-                f"SERVICE_{self.phase.name}",
-                f"{self._service} is {self.phase.value}",
-                metadata={"service": self._service},
-                retry_after=_RETRY_SECONDS,
-            )
+            raise self.refusal()
         if self.in_flight >= self._limit:
             raise ResourceExhausted(
                 "TOO_MANY_CALLS", f"{self._service} already serves {self._limit} calls", retry_after=_RETRY_SECONDS
@@ -57,3 +51,13 @@ class Admission:
         finally:
             self.in_flight -= 1
             self._active.add(-1)
+
+    def refusal(self) -> ServiceError:
+        """Why no call is let in in this phase."""
+        return ServiceError(
+            Code.UNAVAILABLE,
+            f"SERVICE_{self.phase.name}",
+            f"{self._service} is {self.phase.value}",
+            metadata={"service": self._service},
+            retry_after=_RETRY_SECONDS,
+        )

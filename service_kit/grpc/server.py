@@ -70,11 +70,13 @@ async def serve(
             await stop.wait()
     finally:
         log.info("draining", extra={"in_flight": server.admission.in_flight, "limit_seconds": settings.drain_seconds})
-        await asyncio.gather(server.drain(settings.drain_seconds), *([drain()] if drain is not None else []))
-        if close is not None:
-            await close()
-        log.info("stopped")
-        await asyncio.to_thread(exported.shutdown)
+        try:
+            await asyncio.gather(server.drain(settings.drain_seconds), *([drain()] if drain is not None else []))
+            if close is not None:
+                await close()
+            log.info("stopped")
+        finally:
+            await asyncio.to_thread(exported.shutdown)
 
 
 class GrpcServer:
@@ -88,7 +90,7 @@ class GrpcServer:
         self._server = grpc.aio.server(
             interceptors=[
                 AroundEveryCall([telemetry, deadline, errors, self.admission], validate, _is_own),
-                AroundEveryCall([self._tracked, errors], lambda message: None, is_infrastructure),
+                AroundEveryCall([errors, self._tracked], lambda message: None, is_infrastructure),
             ],
             options=_options(settings),
             maximum_concurrent_rpcs=settings.max_concurrent_calls + _BACKSTOP_CALLS,
@@ -135,6 +137,12 @@ class GrpcServer:
         self._background.add(task)
         try:
             yield
+        except asyncio.CancelledError:
+            if self.admission.phase is not Phase.DRAINING:
+                raise
+            # grpc.aio sends no status for a cancelled handler, and the stream would stay open.
+            task.uncancel()
+            raise self.admission.refusal() from None
         finally:
             self._background.discard(task)
 

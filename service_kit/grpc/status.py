@@ -15,10 +15,11 @@ from google.rpc import error_details_pb2, status_pb2
 from service_kit.errors import DOMAIN, Code, DeadlineExceeded, FieldViolation, ServiceError, Unavailable
 
 DETAILS_KEY = "grpc-status-details-bin"
-# Bounds what a hostile request can make us send: details travel in trailers, which peers limit to 8 KiB.
-_MAX_VIOLATIONS = 20
+# Details travel in trailers, which peers limit to 8 KiB in base64, beside the percent-encoded message: however wrong a
+# request is, telling so must fit. All in bytes.
+_MAX_DETAILS = 3 * 1024
 _MAX_TEXT = 256
-_MAX_MESSAGE = 1024
+_MAX_MESSAGE = 512
 
 GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -28,18 +29,18 @@ def to_status(error: ServiceError) -> status_pb2.Status:
     status = status_pb2.Status(code=int(error.code), message=_short(error.message, _MAX_MESSAGE))
     metadata = {key: _short(value, _MAX_TEXT) for key, value in error.metadata.items()}
     _pack(status, error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
-    if error.violations:
-        violations = [
-            error_details_pb2.BadRequest.FieldViolation(
-                field=_short(violation.field, _MAX_TEXT), description=_short(violation.description, _MAX_TEXT)
-            )
-            for violation in error.violations[:_MAX_VIOLATIONS]
-        ]
-        _pack(status, error_details_pb2.BadRequest(field_violations=violations))
     if error.retry_after is not None:
         delay = duration_pb2.Duration()
         delay.FromNanoseconds(int(error.retry_after * 1e9))
         _pack(status, error_details_pb2.RetryInfo(retry_delay=delay))
+    bad = error_details_pb2.BadRequest()
+    for violation in error.violations:
+        field, description = _short(violation.field, _MAX_TEXT), _short(violation.description, _MAX_TEXT)
+        if status.ByteSize() + bad.ByteSize() + len(field) + len(description) > _MAX_DETAILS:
+            break  # the first ones suffice to begin repairing
+        bad.field_violations.add(field=field, description=description)
+    if bad.field_violations:
+        _pack(status, bad)
     return status
 
 
@@ -105,4 +106,5 @@ def _pack(
 
 
 def _short(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    encoded = text.encode(errors="replace")
+    return text if len(encoded) <= limit else encoded[: limit - 3].decode(errors="ignore") + "…"
