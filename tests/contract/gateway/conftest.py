@@ -84,6 +84,7 @@ class FaultyInference(inference_pb2_grpc.InferenceServiceServicer):
 
     answer: Answer | None = None
     asked: list[inference_pb2.GenerateRequest] = field(default_factory=list)
+    trace_ids: list[str] = field(default_factory=list)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     target: str = ""
 
@@ -91,6 +92,8 @@ class FaultyInference(inference_pb2_grpc.InferenceServiceServicer):
         self, request: inference_pb2.GenerateRequest, context: Any
     ) -> AsyncIterator[inference_pb2.GenerateResponse]:
         self.asked.append(request)
+        parents = [value for key, value in context.invocation_metadata() or () if key == "traceparent"]
+        self.trace_ids += [str(parent).split("-")[1] for parent in parents]
         if self.answer is None:
             raise Unimplemented("Generate")
         try:
