@@ -43,7 +43,7 @@ async def watch_run(client: AnamnesisClient, run_id: str, console: Console) -> t
 
 
 class RunView:
-    """What the live table shows; it changes by events alone."""
+    """What the live table shows; it changes by events alone. Rendered by another thread, so from copies."""
 
     def __init__(self, run: trainer_pb2.Run, clock: Callable[[], float] = time.time) -> None:
         self._run = run
@@ -89,12 +89,12 @@ class RunView:
         )  # fmt: skip
         parts: list[RenderableType] = [title, self._progress]
         if self._steps:
-            parts += [step_table(self._steps), Text(f"reward {sparkline(self._rewards[-60:])}", style="cyan")]
-        parts += [Text(f"· {notice}", style="dim") for notice in self._notices]
+            parts += [step_table(list(self._steps)), Text(f"reward {sparkline(self._rewards[-60:])}", style="cyan")]
+        parts += [Text(f"· {notice}", style="dim") for notice in list(self._notices)]
         return Panel(Group(*parts), border_style="blue")
 
 
-def step_table(steps: deque[trainer_pb2.StepMetrics]) -> Table:
+def step_table(steps: list[trainer_pb2.StepMetrics]) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="dim")
     for heading in (
         "step",
