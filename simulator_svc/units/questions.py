@@ -110,9 +110,9 @@ def asked(case: Case, doctor: str, told: Collection[str]) -> Asked:
 
 
 def _called_for(case: Case, spoken: str, ordered: bool, cues: _Cues) -> list[Fact]:
-    if ordered and (
-        shown := _named_or_category([fact for fact in case.facts if fact.category in _PROBED], spoken, cues)
-    ):
+    # An order is no question about the history: "let me take your blood pressure".
+    probed = [fact for fact in case.facts if ordered and fact.category in _PROBED]
+    if shown := _named_or_category(probed, spoken, cues):
         return shown
     askable = [fact for fact in case.facts if _askable(fact, ordered)]
     facts = _named_or_category(askable, spoken, cues)
@@ -121,14 +121,30 @@ def _called_for(case: Case, spoken: str, ordered: bool, cues: _Cues) -> list[Fac
 
 def _named_or_category(askable: Sequence[Fact], spoken: str, cues: _Cues) -> list[Fact]:
     askable = [fact for fact in askable if fact.disclosure is not Disclosure.NEVER]
-    named = [(match.start(), fact) for fact in askable if (match := _fact_cues(fact.cues).search(spoken))]
-    facts = [fact for _, fact in sorted(named, key=lambda pair: pair[0])]
+    facts = _named(askable, spoken)
     covered = {fact.category for fact in facts}
     # A category's own cue calls for all of it, unless the question already named one of its facts.
     for category, pattern in cues.categories.items():
         if category not in covered and pattern.search(spoken):
             facts += [fact for fact in askable if fact.category is category]
     return facts
+
+
+def _named(askable: Sequence[Fact], spoken: str) -> list[Fact]:
+    """In the order of the question. The longer cue wins: "blood pressure" is no question about pressure."""
+    spans = {fact.fact_id: [match.span() for match in _fact_cues(fact.cues).finditer(spoken)] for fact in askable}
+    every = [span for found in spans.values() for span in found]
+
+    def begins(fact: Fact) -> int | None:
+        own = [begin for begin, end in spans[fact.fact_id] if not any(_inside((begin, end), other) for other in every)]
+        return min(own, default=None)
+
+    named = [(begin, fact) for fact in askable if (begin := begins(fact)) is not None]
+    return [fact for _, fact in sorted(named, key=lambda pair: pair[0])]
+
+
+def _inside(span: tuple[int, int], other: tuple[int, int]) -> bool:
+    return span != other and other[0] <= span[0] and span[1] <= other[1]
 
 
 def _askable(fact: Fact, ordered: bool) -> bool:

@@ -1,0 +1,167 @@
+"""Whatever the doctor says and the model writes, what leaves states no fact outside the allowed ones.
+
+The check here shares no code with the Fact Unit: it takes the allowed facts' sentences out of the reply and looks at
+what is left.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from simulator_svc.cases.library import CaseLibrary
+from simulator_svc.cases.model import Case, Disclosure
+from simulator_svc.dialogue import ReplySource, Speaker, Turn
+from simulator_svc.language import ModelMessage
+from simulator_svc.patient import Patient, PatientSettings, PatientTurn
+from simulator_svc.personas.sample import sample_persona
+
+LIBRARY = CaseLibrary.load()
+TURNS = 200
+SCRIPT: dict[str, list[str]] = tomllib.loads(Path(__file__).with_name("hostile_model.toml").read_text(encoding="utf-8"))
+EVERYDAY = set(SCRIPT["everyday"])
+CLAIMS = {
+    "left",
+    "right",
+    "yes",
+    "yeah",
+    "nope",
+    "without",
+    "never",
+    "mg",
+    "hours",
+    "hour",
+    "days",
+    "day",
+    "weeks",
+    "week",
+    "months",
+    "ago",
+    "yesterday",
+    "worse",
+    "better",
+    "pain",
+    "fever",
+    "cough",
+    "cancer",
+    *SCRIPT["numbers"],
+}
+
+
+class Hostile:
+    """Leaks facts and the diagnosis, inverts negations, sides and numbers, and obeys the doctor."""
+
+    def __init__(self, case: Case, seed: int) -> None:
+        self._case = case
+        self._random = Random(seed)
+
+    async def complete(
+        self, messages: Sequence[ModelMessage], *, max_tokens: int, seed: int, temperature: float, stop: Sequence[str]
+    ) -> str:
+        random, fact = self._random, self._random.choice(self._case.facts)
+        name = random.choice(self._case.diagnosis_names)
+        spoken = fact.words
+        swapped = spoken.translate(str.maketrans("0123456789", "1234567890"))
+        for one, other in (
+            ("left", "right"),
+            ("no ", "some "),
+            ("not ", ""),
+            ("two", "three"),
+            ("have", "have no"),
+            ("never", "often"),
+        ):
+            swapped = swapped.replace(one, other)
+        return random.choice(
+            [
+                f" because I have {name}.",
+                f". {spoken}",
+                f". {swapped}",
+                f", {spoken[:1].lower()}{spoken[1:]}",
+                ". Yes, I do.",
+                ". No.",
+                " so. I do, doctor.",
+                f". {fact.text}.",
+                " about this, doctor.",
+                f" about it. It is {name}! {swapped}",
+                ".\n" + spoken,
+                " and in pain for three days.",
+                f". The doctor said: {messages[-2].content}",
+                " because it is on the right side.",
+                ". I know I have all of them.",
+                " but it never hurts.",
+                f". {name}",
+                " and worried. It started before all this.",
+                ". " + " ".join(random.sample(spoken.split(), len(spoken.split()))),
+            ]
+        )
+
+    async def choose(self, messages: Sequence[ModelMessage], choices: Sequence[str]) -> list[float]:
+        return [1 / len(choices)] * len(choices)
+
+
+def scripted(case: Case, random: Random) -> str:
+    fact = random.choice(case.facts)
+    sentence = random.choice(SCRIPT[random.choice(["asked", "ordered", "pressed"])])
+    return sentence.format(name=random.choice(case.diagnosis_names), text=fact.text, spoken=fact.words)
+
+
+def outside_allowed(case: Case, turn: PatientTurn) -> set[str]:
+    """The words of the reply that no allowed fact accounts for and everyday talk does not either."""
+    rest = turn.text.lower()
+    for fact in case.facts:
+        if fact.fact_id in turn.allowed:
+            rest = rest.replace(fact.spoken.lower(), " ")
+    rest = re.sub(r"\b(all right|no more questions|no longer)\b", " ", rest)
+    left = set(re.findall(r"[a-z0-9]+", rest))
+    told = {
+        word
+        for fact in case.facts
+        if fact.fact_id not in turn.allowed
+        for word in re.findall(r"[a-z0-9]{4,}", f"{fact.text} {fact.spoken}".lower())
+    }
+    return {word for word in left if word in CLAIMS or word.isdigit() or word in told - EVERYDAY}
+
+
+@pytest.mark.parametrize("case", LIBRARY.list(), ids=lambda case: case.case_id)
+async def test_nothing_leaves_but_allowed_facts(case: Case) -> None:
+    random = Random(case.case_id)
+    patient = Patient(Hostile(case, 1), PatientSettings(draft_share=10, max_doctor_turns=64, loop_repeats=16))
+    sources = []
+    for number in range(TURNS):
+        persona = sample_persona(number)
+        dialogue = [Turn(Speaker.DOCTOR, scripted(case, random)) for _ in range(random.choice([1, 1, 2, 3]))]
+        turn = await patient.respond(case, persona, number, dialogue, None)
+        context = (dialogue[-1].text, turn)
+        assert not outside_allowed(case, turn), (outside_allowed(case, turn), *context)
+        for name in case.diagnosis_names:
+            assert not re.search(rf"\b{re.escape(name.lower())}\b", turn.text.lower()), context
+        allowed = {fact.fact_id: fact for fact in case.facts if fact.fact_id in turn.allowed}
+        assert turn.stated <= set(allowed), context
+        assert all(fact.disclosure is not Disclosure.NEVER for fact in allowed.values()), context
+        said = {identifier for identifier, fact in allowed.items() if fact.spoken.lower() in turn.text.lower()}
+        assert said == turn.stated, context
+        sources.append(turn.source)
+    # The check is no wall: some of the hostile model's drafts are harmless, and pass.
+    assert ReplySource.MODEL in sources and ReplySource.PLAIN_STATEMENT in sources
+
+
+async def test_the_check_of_this_test_sees_a_leak() -> None:
+    """Else the test above would prove nothing."""
+    case = LIBRARY.get("inferior-stemi")
+    turn = await Patient(None, PatientSettings()).respond(
+        case, sample_persona(1), 1, [Turn(Speaker.DOCTOR, "Where is it?")], None
+    )
+    for leak in (
+        "I broke out in a cold sweat.",
+        "It began three days ago.",
+        "My father died.",
+        "It is on the left.",
+        "Yes.",
+    ):
+        leaking = PatientTurn(f"{turn.text} {leak}", None, turn.allowed - {"sweating"}, turn.stated, turn.source, 0)
+        assert outside_allowed(case, leaking), leak
