@@ -47,9 +47,10 @@ def generate_request(request: ChatRequest, default_max_tokens: int) -> inference
 
 @dataclass
 class ChatAnswer:
-    """One answer under way. `begin` waits for the engine to accept, so that a refusal still has its own HTTP status."""
+    """One answer under way. `begin` waits for its first words, so that a refusal still has its own HTTP status."""
 
     request: ChatRequest
+    first: inference_pb2.GenerateResponse
     generated: Generated
     identifier: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
@@ -60,24 +61,28 @@ class ChatAnswer:
     async def begin(cls, backends: Backends, request: ChatRequest) -> ChatAnswer:
         generated = backends.generate(generate_request(request, backends.settings.default_max_tokens))
         try:
-            await anext(generated)  # Started
+            first = await anext(generated)
+            while first.HasField("started"):  # the engine may still refuse: it has read the prompt, no more
+                first = await anext(generated)
         except ServiceError as error:
             if error.code.name == "NOT_FOUND":
                 raise model_not_found(request.model) from error
             raise
         except StopAsyncIteration as error:
             raise Unavailable("inference-policy", "the answer ended before it began") from error
-        return cls(request, generated)
+        return cls(request, first, generated)
 
     async def texts(self) -> AsyncGenerator[str, None]:
-        async with aclosing(self.generated) as events:
-            async for event in events:
+        async with aclosing(self.generated) as rest:
+            event: inference_pb2.GenerateResponse | None = self.first
+            while event is not None:
                 if event.HasField("delta"):
                     self.fingerprint = fingerprint(event.delta.policy_version)
                     yield event.delta.text
                 elif event.HasField("finished"):
                     raise_if_aborted(event.finished)
                     self.finished = event.finished
+                event = await anext(rest, None)
         if self.finished is None:
             raise Unavailable("inference-policy", "the answer broke off")
 

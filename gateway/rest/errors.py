@@ -27,7 +27,7 @@ _STATUS = {
     "DEADLINE_EXCEEDED": (504, "timeout"),
 }
 _RETRY_AFTER_SECONDS = 1.0
-_CONTEXT_OVERFLOW = "CONTEXT_LENGTH_EXCEEDED"
+_CONTEXT_OVERFLOW = "PROMPT_TOO_LONG"  # inference_svc's reason
 
 
 class OpenAIError(Exception):

@@ -64,11 +64,18 @@ async def test_an_engine_that_hangs_is_a_504_at_its_deadline(start_gateway: Any,
     assert time.monotonic() - began < 15
 
 
-async def test_a_full_engine_is_a_429_that_says_when_to_come_back(start_gateway: Any, inference: Any) -> None:
-    inference.answer = refuses_with(ResourceExhausted("QUEUE_FULL", "too many wait", retry_after=2.5))
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_full_engine_is_a_429_that_says_when_to_come_back(
+    start_gateway: Any, inference: Any, stream: bool
+) -> None:
+    async def full(request: inference_pb2.GenerateRequest) -> AsyncIterator[inference_pb2.GenerateResponse]:
+        yield STARTED
+        raise ResourceExhausted("QUEUE_FULL", "too many wait", retry_after=2.5)
+
+    inference.answer = full
     gateway = await start_gateway(inference_policy_target=inference.target)
     with pytest.raises(openai.RateLimitError) as raised:
-        await gateway.openai().chat.completions.create(model="doctor", messages=MESSAGES)
+        await gateway.openai().chat.completions.create(model="doctor", messages=MESSAGES, stream=stream)
     assert raised.value.response.headers["retry-after"] == "3"
 
 
@@ -85,9 +92,7 @@ async def test_an_unknown_model_is_not_found(start_gateway: Any, inference: Any)
 
 
 async def test_a_prompt_beyond_the_context_says_so(start_gateway: Any, inference: Any) -> None:
-    inference.answer = refuses_with(
-        InvalidArgument("prompt", "9000 tokens are more than 8192", "CONTEXT_LENGTH_EXCEEDED")
-    )
+    inference.answer = refuses_with(InvalidArgument("prompt", "9000 tokens are more than 8192", "PROMPT_TOO_LONG"))
     gateway = await start_gateway(inference_policy_target=inference.target)
     with pytest.raises(openai.BadRequestError) as raised:
         await gateway.openai().chat.completions.create(model="doctor", messages=MESSAGES)

@@ -133,7 +133,7 @@ async def test_hanging_up_frees_the_engine(stack: Any, base_url: str, model: str
             raise AssertionError(f"after 10 s the engine is {'idle' if busy else 'still busy'}")
 
         await until(busy=False)
-        body = {"model": model, "messages": MESSAGES, "max_tokens": 4000, "stream": stream, "temperature": 2}
+        body = {"model": model, "messages": MESSAGES, "max_tokens": 1500, "stream": stream, "temperature": 2}
         async with httpx.AsyncClient(timeout=120) as http:
             asking = asyncio.create_task(http.post(f"{base_url}/chat/completions", json=body))
             await until(busy=True)

@@ -117,7 +117,7 @@ def test_a_wrong_value_is_named_by_its_path_and_not_repeated() -> None:
     [
         (InvalidArgument("sampling.max_tokens", "too many"), 400, "invalid_request_error", "invalid_value"),
         (
-            InvalidArgument("prompt", "long", "CONTEXT_LENGTH_EXCEEDED"),
+            InvalidArgument("prompt", "long", "PROMPT_TOO_LONG"),
             400,
             "invalid_request_error",
             "context_length_exceeded",
