@@ -29,9 +29,8 @@ class HealthBenchItem:
     rubric: Rubric
     example_tags: tuple[str, ...]
     record: dict[str, Any]
-
-    def line(self) -> str:
-        return json.dumps(self.record)
+    line: str
+    """As it was read: the file escapes some lines and not others, so no re-encoding gives it back."""
 
 
 def parse_item(line: str, where: str = "line") -> HealthBenchItem:
@@ -46,7 +45,7 @@ def parse_item(line: str, where: str = "line") -> HealthBenchItem:
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise NotHealthBench(where, f"{type(error).__name__}: {error}") from error
     tags = tuple(record.get("example_tags", ()))
-    return HealthBenchItem(prompt_id, prompt, Rubric(prompt_id, criteria), tags, record)
+    return HealthBenchItem(prompt_id, prompt, Rubric(prompt_id, criteria), tags, record, line.rstrip("\r\n"))
 
 
 def read_items(path: Path) -> Iterator[HealthBenchItem]:
@@ -59,4 +58,4 @@ def read_items(path: Path) -> Iterator[HealthBenchItem]:
 def write_items(items: Iterable[HealthBenchItem], path: Path) -> None:
     with path.open("w", encoding="utf-8") as out:
         for item in items:
-            out.write(item.line() + "\n")
+            out.write(item.line + "\n")

@@ -17,6 +17,7 @@ _GAP = r"(?:\W+[\w']+){0,5}?\W+"
 _SPACE = r"[\s,\-]+"
 _VOWELS = "aeiou"
 _SHORTEST_INFLECTED = 4
+_SHORTEST_PLURAL = 3
 
 
 @lru_cache(maxsize=8192)
@@ -37,8 +38,10 @@ def compile_term(term: str) -> re.Pattern[str]:
 def _word(word: str) -> str:
     if "*" in word:
         return r"[\w']*".join(re.escape(part) for part in word.split("*"))
-    if len(word) < _SHORTEST_INFLECTED or not word.isalpha():
+    if len(word) < _SHORTEST_PLURAL or not word.isalpha():
         return re.escape(word)
+    if len(word) < _SHORTEST_INFLECTED:
+        return word + "s?"
     forms = {word, word + "s", word + "es", word + "ed", word + "ing"}
     if word.endswith("e"):
         forms |= {word + "d", word[:-1] + "ing"}

@@ -15,7 +15,7 @@ _STRAIGHT = str.maketrans({"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d"
 _ABBREVIATIONS = ("dr", "mr", "mrs", "ms", "e.g", "i.e", "etc", "vs", "approx", "no")
 _SENTENCE_END = re.compile(r"[.?!]+[\"')\]]*(?=\s|$)|\n+")
 _OTHER_SPEAKER = re.compile(
-    r"^[ \t*]*(patient|user|you)[ \t*]*:.*?(?=^[ \t*]*(doctor|dr|assistant)\b.*:|\Z)", re.I | re.M | re.S
+    r"^[ \t*]*(?:patient|user)[ \t*]*:.*?(?=^[ \t*]*(doctor|dr|assistant)\b.*:|\Z)", re.I | re.M | re.S
 )
 _CLOSED = re.compile(r"[.!?][\"')\]*]*\s*$")
 
@@ -24,24 +24,29 @@ _AUXILIARY = (
     r"don't|doesn't|didn't|isn't|aren't|wasn't|weren't|haven't|hasn't|hadn't|can't|couldn't|won't)"
 )
 _SUBJECT = r"(?:you|your|it|this|that|these|those|there|the|they|he|she|i|we|any|anyone|anything|either|someone)"
-_QUESTION_WORD = (
-    r"(?:when|where|why|who|what|which|how)(?:'s|\s+(?:long|often|much|many|bad|badly|severe|strong|old|soon|far|"
-    r"frequently|intense|painful|sudden|suddenly|kind|sort|type|exactly|about|other|else|[a-z]+))?"
+# What stands between the question word and the verb of a question: "how bad is", not "what I think is".
+_BETWEEN = (
+    r"(?:(?!(?:i|you|we|he|she|it|they|the|this|that|these|those|a|an|your|my|our|his|her|their)\b)[a-z]+\s+){0,4}?"
 )
 # "when did", "what kind of pain is", "how severe is"; not "when you get home" or "what I think is".
 _INTERROGATIVE = (
-    rf"(?:{_QUESTION_WORD}\s+(?:of\s+)?(?:[a-z]+\s+){{0,3}}?{_AUXILIARY}\b|(?:what|where|how|when|who)'s\b|"
+    rf"(?:(?:when|where|why|who|what|which|how)\s+{_BETWEEN}{_AUXILIARY}\b|(?:what|where|how|when|who)'s\b|"
     rf"(?:what|which|who)\s+(?:makes|helps|brings|brought|seems|happens|happened|caused|triggers|other|else)\b|"
     rf"(?:how|what)\s+about\b|{_AUXILIARY}\s+(?:not\s+)?{_SUBJECT}\b|(?:any|anything|anyone)\s+\w+|"
     rf"in\s+(?:what|which)\s+\w+|(?:since|for|from|to|at|on)\s+(?:when|which|what|how)\b)"
 )
 _REQUEST = (
-    r"(?:(?:please|just|now)\s+)?(?:tell|show|give)\s+(?:me|us)\b|(?:please\s+)?(?:describe|explain|clarify|rate|walk me through)\b|"
-    r"let\s+(?:me|us)\s+know\b|(?:i|we)(?:'d|\s+would)\s+(?:also\s+)?(?:like|love|want)\s+to\s+(?:know|ask|hear|understand|learn)\b|"
-    r"(?:i|we)\s+(?:also\s+)?(?:need|want|wanted)\s+to\s+(?:know|ask|understand)\b|(?:let\s+me|may\s+i|can\s+i|could\s+i)\s+ask\b|"
+    r"(?:(?:please|just|now)\s+)?(?:tell|show|give)\s+(?:me|us)\b|"
+    r"(?:please\s+)?(?:describe|explain|clarify|rate|walk me through)\b|let\s+(?:me|us)\s+know\b|"
+    r"(?:i|we)(?:'d|\s+would)\s+(?:also\s+)?(?:like|love|want)\s+to\s+(?:know|ask|hear|understand|learn)\b|"
+    r"(?:i|we)\s+(?:also\s+)?(?:need|want|wanted)\s+to\s+(?:know|ask|understand)\b|"
+    r"(?:let\s+me|may\s+i|can\s+i|could\s+i)\s+ask\b|"
     r"(?:i'm|i\s+am|i)\s+(?:was\s+)?wonder(?:ing)?\s+(?:if|whether|when|what|how|where)\b"
 )
-_CLAUSE_START = r"(?:^|[,;:\-(\"]\s*|\b(?:and|but|so|or|also|then|now|first|next|okay|ok|well|doctor)\b[,\s]+|(?:again|please)[,\s]+)\s*"
+_CLAUSE_START = (
+    r"(?:^|[,;:\-(\"]\s*|\b(?:and|but|so|or|also|then|now|first|next|okay|ok|well|doctor)\b[,\s]+|"
+    r"(?:again|please)[,\s]+)\s*"
+)
 _ASKS = re.compile(rf"{_CLAUSE_START}(?P<start>{_INTERROGATIVE}|{_REQUEST})", re.I)
 _ASKS_ANYWHERE = re.compile(rf"\b(?P<start>{_REQUEST}|{_INTERROGATIVE})", re.I)
 _NOT_ASKED = re.compile(r"\b(?:not|n't|never|without|no need to)\s+(?:\w+\s+){0,3}$", re.I)
@@ -61,6 +66,7 @@ _NEGATED_AFTER = re.compile(
 )
 _TURNING_POINT = re.compile(r"[;:]|\b(?:but|however|although|though|yet|so|because|and\s+(?:i|we|you|it|this)\b)", re.I)
 _REACH = 6
+_ELLIPTIC_WORDS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +88,17 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """From the first word that asks to the sentence's end."""
+    """From the first word that asks to the sentence's end. `formed`: it has a verb that asks, or asks to be told."""
 
     span: Span
     text: str
     sentence: Span
+    formed: bool
+
+    @property
+    def clear(self) -> bool:
+        """Can be answered: formed, or a short one ("Any fever?", "Worse at night?"), not a list of key words."""
+        return self.formed or ("," not in self.text and 2 <= len(words(self.text)) <= _ELLIPTIC_WORDS)
 
 
 def plain(text: str) -> str:
@@ -126,12 +138,14 @@ def questions(text: str) -> tuple[Question, ...]:
     for sentence in sentences(text):
         starts = [match.start("start") for match in _ASKS.finditer(sentence.text) if _truly_asks(sentence, match)]
         if sentence.marked and not starts:
-            late = [m.start("start") for m in _ASKS_ANYWHERE.finditer(sentence.text) if _truly_asks(sentence, m)]
-            starts = late[:1] or [0]
+            starts = [m.start("start") for m in _ASKS_ANYWHERE.finditer(sentence.text) if _truly_asks(sentence, m)][:1]
+        formed = bool(starts)
+        if sentence.marked and not formed:
+            starts = [0]
         starts = _separate(sentence.text, starts)
         for start, end in pairwise([*starts, len(sentence.text)]):
             span = Span(sentence.span.start + start, sentence.span.start + end)
-            found.append(Question(span, text[span.start : span.end], sentence.span))
+            found.append(Question(span, text[span.start : span.end], sentence.span, formed))
     return tuple(found)
 
 
@@ -151,13 +165,13 @@ def _separate(text: str, starts: list[int]) -> list[int]:
     return kept
 
 
-def negated(sentence: str, start: int, end: int) -> bool:
-    """Whether what stands at [start, end) of the sentence is denied: by a word shortly before it, or just after."""
+def negated(sentence: str, start: int, end: int, reach: int = _REACH) -> bool:
+    """Whether what stands at [start, end) of the sentence is denied, up to `reach` words before or just after."""
     before = sentence[:start]
     turns = list(_TURNING_POINT.finditer(before))
     clause = before[turns[-1].end() :] if turns else before
-    reach = " ".join(clause.split()[-_REACH:])
-    return bool(_NEGATION.search(reach) or _NEGATED_AFTER.match(sentence[end:]))
+    near = " ".join(clause.split()[-reach:])
+    return bool(_NEGATION.search(near) or _NEGATED_AFTER.match(sentence[end:]))
 
 
 def closed(text: str) -> bool:

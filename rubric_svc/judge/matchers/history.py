@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from rubric_svc.judge import lexicon
 from rubric_svc.judge.evidence import DoctorTurn, Evidence
-from rubric_svc.judge.matchers.base import Terms, earliest, hits_in, matcher, phrases
+from rubric_svc.judge.matchers.base import Terms, earliest, hits_in, matcher
+from rubric_svc.judge.terms import occurrences
 from rubric_svc.judge.text import Question, Span, questions, words
 
 # A turn is a conversation, not a form: what is asked beyond these is not counted.
@@ -27,16 +28,19 @@ def asked_about(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | No
 
 
 def counted_questions(turn: DoctorTurn) -> list[Question]:
-    return [q for q in questions(turn.text) if len(words(q.text)) > 1][:COUNTED_QUESTIONS]
+    return [question for question in questions(turn.text)[:COUNTED_QUESTIONS] if question.clear]
 
 
 def _topics_before(turn: DoctorTurn, hit: Span) -> int:
-    """How many topics of the lexicon were opened, in other words, before the hit."""
+    """How many topics of the lexicon were touched before the hit."""
     opened = 0
     for topic in lexicon.built_in().topics:
-        spans = (s for q in questions(turn.text) for s in hits_in(turn.text, q.span, phrases(topic)))
-        first = earliest(spans)
-        opened += first is not None and first.end <= hit.start
+        terms = lexicon.built_in().topics[topic].terms
+        opened += any(
+            question.span.start + match.end() <= hit.start
+            for question in questions(turn.text)
+            for match in occurrences(terms, question.text)
+        )
     return opened
 
 
@@ -48,7 +52,7 @@ def ends_with_question(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Sp
         return None
     last = asked[-1]
     after = turn.text[last.span.end :]
-    return last.span if not words(after) and len(words(last.text)) > 2 else None
+    return last.span if not words(after) and last.clear and len(words(last.text)) > 1 else None
 
 
 @matcher(options=("min", "max"))

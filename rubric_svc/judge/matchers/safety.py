@@ -6,6 +6,9 @@ from rubric_svc.judge.evidence import DoctorTurn, Evidence
 from rubric_svc.judge.matchers.base import Terms, affirmed, earliest, matcher, phrases
 from rubric_svc.judge.text import Span, negated, sentences
 
+# "If it does not improve, come back": the condition's own "not" is no denial.
+_REACH = 4
+
 
 @matcher(default="safety_action")
 def safety_net(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
@@ -14,7 +17,7 @@ def safety_net(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | Non
     for sentence in sentences(turn.text):
         if sentence.marked:
             continue
-        actions = [h for h in terms.hits(sentence.text) if not negated(sentence.text, h.start(), h.end())]
+        actions = [h for h in terms.hits(sentence.text) if not negated(sentence.text, h.start(), h.end(), _REACH)]
         if actions and any(condition.hits(sentence.text)) and any(trigger.hits(sentence.text)):
             return sentence.span
     return None
