@@ -11,6 +11,8 @@ export HF_HUB_OFFLINE := 1
 
 VENV := .venv
 BIN := $(VENV)/bin
+# protoc finds its plugins here.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 PACKAGES := service_kit gateway simulator_svc rubric_svc inference_svc trainer_svc
 PIP := $(BIN)/pip --disable-pip-version-check
 PIP_VERSION := 26.3
@@ -55,7 +57,7 @@ $(VENV)/.torch: $(VENV)/.created
 $(VENV)/.locked: $(VENV)/.torch requirements.lock
 	@count=$$(grep -c '==' requirements.lock); echo "[3/4] $$count pinned packages (a few minutes)"; \
 	$(PIP) install --no-deps --progress-bar off -r requirements.lock 2> >(grep -v '^WARNING' >&2) | awk -v count="$$count" \
-	  '/^(Collecting|Requirement already)/ { if (++n % 20 == 0) { print "      found " n " of " count; fflush() } } \
+	  '/^(Collecting|Processing|Requirement already)/ { if (++n % 20 == 0) { print "      found " n " of " count; fflush() } } \
 	   /^Installing collected/ { print "      installing"; fflush() }'
 	@touch $@
 

@@ -7,6 +7,7 @@ Importing the frame imports no engine and no model library; a service's commands
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import traceback
 from importlib import metadata
@@ -50,7 +51,11 @@ def version() -> None:
 
 
 def main() -> None:
-    """The process's edge: an expected failure is one clear message and exit code 1; only a bug shows a traceback."""
+    """The process's edge: an expected failure is one clear message and exit code 1; only a bug shows a traceback.
+
+    Told to end, a command cleans up as it does on Ctrl-C.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         build_app()()
     except ServiceError as error:
