@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from opentelemetry import trace
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# They tell of every reconnection and every poll at INFO.
+# They tell of every reconnection and every poll at INFO, and kafka-python of every message's content at DEBUG.
 _QUIET = ("kafka", "grpc", "httpx", "httpcore", "urllib3", "opentelemetry")
 
 
@@ -43,10 +43,35 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
+class Sparing(logging.Filter):
+    """Lets one event of a kind through in a while: Kafka's client tells of an absent broker ten times a second."""
+
+    def __init__(self, prefix: str, seconds: float) -> None:
+        super().__init__()
+        self._prefix = prefix
+        self._seconds = seconds
+        self._last: dict[tuple[str, str], float] = {}
+        self._suppressed: dict[tuple[str, str], int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name != self._prefix and not record.name.startswith(f"{self._prefix}."):
+            return True
+        # The template, not the text: it is the same for every connection and error.
+        kind = (record.name, str(record.msg))
+        if record.created - self._last.get(kind, float("-inf")) < self._seconds:
+            self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
+            return False
+        self._last[kind] = record.created
+        if suppressed := self._suppressed.pop(kind, 0):
+            record.suppressed = suppressed
+        return True
+
+
 def configure_logging(service: str, level: str) -> None:
     """Route every logger to stderr as JSON. A second call replaces the first."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service))
+    handler.addFilter(Sparing("kafka", seconds=30))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -49,11 +49,13 @@ def _end_soon(span: Span, call: Any) -> None:
 
 
 async def _end(span: Span, call: Any) -> None:
-    code = await call.code()
-    span.set_attribute("rpc.grpc.status_code", code.value[0])
-    if code is not grpc.StatusCode.OK:
-        span.set_status(Status(StatusCode.ERROR, code.name))
-    span.end()
+    try:
+        code = await call.code()
+        span.set_attribute("rpc.grpc.status_code", code.value[0])
+        if code is not grpc.StatusCode.OK:
+            span.set_status(Status(StatusCode.ERROR, code.name))
+    finally:
+        span.end()
 
 
 class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -21,6 +22,7 @@ from kafka.errors import (
     IllegalGenerationError,
     KafkaError,
     RebalanceInProgressError,
+    RetriableError,
     UnknownMemberIdError,
 )
 from opentelemetry import metrics
@@ -117,9 +119,12 @@ class EventConsumer(Generic[M]):
         self._rebalance.assigned = assigned
 
     def poll(self, timeout_seconds: float, limit: int = 500) -> list[Record[M]]:
-        """What arrived, or an empty list after `timeout_seconds`. Raises Unavailable, and nothing is skipped then."""
+        """What arrived, or an empty list after `timeout_seconds`, also while the broker is away: it may come back.
+
+        Raises Unavailable where a dead letter could not be kept, or for good; nothing is skipped then.
+        """
         with self._lock, kafka_failures(self._settings.bootstrap):
-            batches = self._consumer.poll(timeout_ms=round(timeout_seconds * 1000), max_records=limit)
+            batches = self._fetch(round(timeout_seconds * 1000), limit)
             records: list[Record[M]] = []
             letters: list[Delivery] = []
             try:
@@ -148,7 +153,7 @@ class EventConsumer(Generic[M]):
             self._consumer.pause(*paused)
             try:
                 # A partition that is assigned just now is not paused: what it gives is read again later.
-                for partition, batch in self._consumer.poll(timeout_ms=_KEEP_ALIVE_MS).items():
+                for partition, batch in self._fetch(_KEEP_ALIVE_MS, 500).items():
                     self._consumer.seek(partition, batch[0].offset)
             finally:
                 self._consumer.resume(*(paused & self._consumer.assignment()))
@@ -209,6 +214,17 @@ class EventConsumer(Generic[M]):
         """Leave the group at once, so that the others need not wait for the session to time out."""
         with self._lock, kafka_failures(self._settings.bootstrap):
             self._consumer.close(autocommit=False)
+
+    def _fetch(self, timeout_ms: int, limit: int) -> dict[Any, list[Any]]:
+        started = time.monotonic()
+        try:
+            batches: dict[Any, list[Any]] = self._consumer.poll(timeout_ms=timeout_ms, max_records=limit)
+        except RetriableError as error:
+            log.warning("the broker is away", extra={"topic": self._topic, "error": str(error)})
+            # It is raised at once: whoever polls in a loop must not spin.
+            time.sleep(max(0.0, timeout_ms / 1000 - (time.monotonic() - started)))
+            return {}
+        return batches
 
     def _record(self, raw: Any, headers: tuple[tuple[str, bytes], ...]) -> Record[M]:
         return Record(

@@ -9,7 +9,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from service_kit.logs import JsonFormatter
+from service_kit.logs import JsonFormatter, Sparing
 from service_kit.telemetry import context_from_headers, trace_headers
 
 SPAN = SpanContext(0x1234, 0x56, is_remote=False, trace_flags=TraceFlags(1))
@@ -54,6 +54,19 @@ def test_an_exception_stays_on_its_line() -> None:
     record = logging.getLogger("probe").makeRecord("probe", logging.ERROR, "f", 1, "x", (), information)
     line = JsonFormatter("s").format(record)
     assert "\n" not in line and "ValueError: boo" in json.loads(line)["exception"]
+
+
+def test_a_chatty_client_is_heard_once_in_a_while_and_the_rest_is_counted() -> None:
+    def event(name: str, created: float) -> logging.LogRecord:
+        record = logging.getLogger(name).makeRecord(name, logging.ERROR, "f", 1, "node %s is away", ("n1",), None)
+        record.created = created
+        return record
+
+    sparing = Sparing("kafka", seconds=30)
+    assert [sparing.filter(event("kafka.cluster", at)) for at in (0, 1, 29)] == [True, False, False]
+    later = event("kafka.cluster", 31)
+    assert sparing.filter(later) and later.__dict__["suppressed"] == 2
+    assert sparing.filter(event("kafkaesque", 0)) and sparing.filter(event("kafkaesque", 0))
 
 
 def test_the_trace_context_survives_the_headers() -> None:
