@@ -133,8 +133,8 @@ def resolve(preset: str, overrides: Mapping[str, str]) -> RunConfig:
     except ValidationError as error:
         detail = error.errors()[0]
         where = ".".join(str(part) for part in detail["loc"])
-        name = next((name for name in overrides if where == name or name.startswith(where)), None)
-        name = name or next((name for name in overrides if where.startswith(name)), where)
+        named = [name for name in overrides if where.startswith(name)] or [n for n in overrides if n.startswith(where)]
+        name = named[0] if named else where
         raise BadOverride(name, f"{where}: {detail['msg']}" if where else detail["msg"]) from error
 
 

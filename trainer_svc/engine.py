@@ -79,7 +79,7 @@ NextBatch = Callable[[], Sequence[Group]]
 AfterStep = Callable[[StepResult], bool]
 
 
-class ImprovedGRPOTrainer(GRPOTrainer):
+class ImprovedGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
     """Trains on groups that `next_batch` hands over."""
 
     def __init__(self, config: RunConfig, next_batch: NextBatch, **arguments: Any) -> None:
@@ -87,14 +87,16 @@ class ImprovedGRPOTrainer(GRPOTrainer):
         self.config = config
         self.next_batch = next_batch
         self.sums = _Sums()
+        self._step_groups: list[Group] = []
         objective = config.objective
         self.clip = Clip(objective.epsilon_low, objective.epsilon_high, objective.truncation, config.l_max)
 
     def _prepare_inputs(self, generation_batch: Any) -> Group:
         position = self._step % self.args.steps_per_generation
         if position == 0:
-            self._groups = self._generate_and_score_completions(generation_batch)
-        return self._groups[position]
+            self._step_groups = self._generate_and_score_completions(generation_batch)
+        group: Group = self._step_groups[position]
+        return group
 
     def _generate_and_score_completions(self, inputs: Any) -> list[Group]:
         groups = list(self.next_batch())
@@ -129,7 +131,8 @@ class ImprovedGRPOTrainer(GRPOTrainer):
         device = padded.device
         terms = improved_grpo(padded, sampler.to(device), advantage.to(device), mask.to(device), self.clip)
         self.sums.add(terms, sum(float(values.sum()) for values in entropy), float(bonus.mean()))
-        return terms.loss / self.current_gradient_accumulation_steps
+        accumulated: int = self.current_gradient_accumulation_steps
+        return terms.loss / accumulated
 
 
 class _AfterEachStep(TrainerCallback):  # type: ignore[misc]
@@ -255,6 +258,7 @@ class Engine:
         tensors["rng/torch"] = torch.get_rng_state()
         version, internal, gauss = random.getstate()
         kind, keys, position, has_gauss, cached = numpy.random.get_state(legacy=True)
+        assert not isinstance(keys, str)
         scalars = {
             "optimizer_steps": steps,
             "python_rng": [version, list(internal), gauss],

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable, Sequence
 
-from kafka.errors import KafkaError
 from opentelemetry import trace
 from opentelemetry.context import Context
 
 from anamnesis.common.v1 import rollout_pb2
-from service_kit.kafka.producer import EventProducer
+from service_kit.errors import ServiceError
+from service_kit.kafka.producer import Delivery, EventProducer
 from trainer_svc.ledger import Entry, Ledger
 from trainer_svc.requests import Plan
 
@@ -49,18 +49,18 @@ class Outbox:
             waiting = [self._send(self._plan.request(entry, fragments, version, expires_at)) for entry in entries]
             for future in waiting:
                 future.result(PUBLISH_SECONDS)
-        except (KafkaError, TimeoutError) as error:
-            raise LogUnavailable(f"the broker did not take requests: {error!r}") from error
+        except ServiceError as error:
+            raise LogUnavailable(f"the broker did not take requests: {error.message}") from error
         self._ledger.sent(entries)
 
-    def _send(self, request: rollout_pb2.RolloutRequest):  # type: ignore[no-untyped-def]
+    def _send(self, request: rollout_pb2.RolloutRequest) -> Delivery:
         attributes = {
             "anamnesis.request_id": request.request_id,
             "anamnesis.run_id": request.run_id,
             "anamnesis.purpose": rollout_pb2.Purpose.Name(request.purpose),
         }
         # A root of its own: one trace an episode, wherever the run's own spans are.
-        span = _tracer.start_span("trainer.request", Context(), kind=trace.SpanKind.PRODUCER, attributes=attributes)
+        span = _tracer.start_span("trainer.request", Context(), attributes=attributes)
         with trace.use_span(span, end_on_exit=True):
             context = trace.set_span_in_context(span, Context())
             return self._producer.publish(REQUESTS_TOPIC, request, key=request.group_id, context=context)

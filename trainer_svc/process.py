@@ -14,9 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from kafka.errors import KafkaError
-
 from anamnesis.common.v1 import rollout_pb2
+from service_kit.errors import ServiceError
 from service_kit.kafka.consumer import EventConsumer
 from service_kit.kafka.producer import EventProducer
 from service_kit.kafka.topics import ensure_topics
@@ -46,6 +45,9 @@ class ModelMissing(Exception):
 
 
 def main() -> None:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    # Threads that wait must not spin: the engines need the same cores. Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     parser = argparse.ArgumentParser(prog="trainer_svc.process")
     parser.add_argument("--run-id", required=True)
     parser.add_argument("--incarnation", type=int, required=True)
@@ -78,7 +80,7 @@ def execute(settings: TrainerSettings, run_id: str, incarnation: int) -> None:
     connection = connect(settings.database())
     store, ledger = RunStore(connection), Ledger(connection, run_id)
     record = store.get(run_id)
-    expected = (RunFailed, LogUnavailable, NoReplicaUpdated, ForeignNames, CaseStoreError, ModelMissing, KafkaError)
+    expected = (RunFailed, LogUnavailable, NoReplicaUpdated, ForeignNames, CaseStoreError, ModelMissing, ServiceError)
     try:
         orders = Orders(store, run_id)
         store.change_state(run_id, State.RUNNING)
@@ -99,7 +101,6 @@ def execute(settings: TrainerSettings, run_id: str, incarnation: int) -> None:
 def play(
     settings: TrainerSettings, store: RunStore, ledger: Ledger, orders: Orders, record: RunRecord, incarnation: int
 ) -> None:
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     config = RunConfig.model_validate_json(record.config)
     plan = Plan(record.run_id, record.seed, config, read_splits(settings.case_store))
     ensure_topics(settings.kafka, [REQUESTS_TOPIC, TRAJECTORIES_TOPIC])
@@ -118,7 +119,7 @@ def play(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         consumer.close()
-        producer.close()
+        producer.close(CLOSE_SECONDS)
 
 
 def _play(

@@ -108,7 +108,7 @@ class WeightPublisher:
         except grpc.aio.AioRpcError as error:
             return service_error(error, f"inference-policy at {target}")
         finally:
-            await channel.close()
+            await channel.close(None)
 
     def _delete_old(self, run_id: str) -> None:
         versions = sorted((self._store / run_id).iterdir(), key=lambda path: path.stat().st_mtime)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from kafka.errors import KafkaError
 from opentelemetry import trace
 from opentelemetry.context import Context
 
 from anamnesis.common.v1 import rollout_pb2
+from service_kit.errors import ServiceError
 from trainer_svc import measures
 from trainer_svc.admission import capacity, whole_groups
 from trainer_svc.checkpoint import Checkpoints
@@ -335,8 +335,8 @@ class Run:
         self._orders.check()
         try:
             received = self._inbox.receive(POLL_SECONDS)
-        except KafkaError as error:
-            raise LogUnavailable(f"the broker gave no trajectories: {error!r}") from error
+        except ServiceError as error:
+            raise LogUnavailable(f"the broker gave no trajectories: {error.message}") from error
         for item in received:
             entry = self._entries[item.trajectory.request.request_id]
             if entry.purpose == TRAIN:

@@ -62,6 +62,10 @@ class Supervisor:
                 process.kill()
         await asyncio.gather(*(w for r, w in self._watchers.items() if r == run_id))
 
+    def kill(self, run_id: str) -> None:
+        """SIGKILL, as the kernel does when memory is short."""
+        self._processes[run_id].kill()
+
     async def close(self, bound_seconds: float) -> None:
         await asyncio.gather(*(self.stop(run_id, bound_seconds) for run_id in list(self._processes)))
 
