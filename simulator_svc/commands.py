@@ -56,7 +56,8 @@ def validate(directory: _Directory = BUILT_IN) -> None:
     """Check every file, and print what the library covers. Exit code 1 for a file that is no valid case."""
     found = _load(directory).list()
     console = Console()
-    console.print(_coverage(found))
+    console.print(_by_category(found))
+    console.print(_by_specialty(found))
     splits = Counter(case.split for case in found)
     console.print(
         f"{len(found)} cases valid: {splits[Split.TRAIN]} to train on, {splits[Split.HELD_OUT]} held out, "
@@ -64,19 +65,27 @@ def validate(directory: _Directory = BUILT_IN) -> None:
     )
 
 
-def _coverage(found: list[Case]) -> Table:
-    """Facts by category and specialty, so that a gap shows."""
-    specialties = sorted({case.specialty for case in found})
-    table = Table(title="Facts by category and specialty")
-    table.add_column("category")
-    for specialty in specialties:
-        table.add_column(specialty, justify="right", overflow="fold")
+def _by_category(found: list[Case]) -> Table:
+    """So that a gap shows: a category that a case does not have cannot be asked for."""
+    table = Table(title="Facts by category")
+    for column in ("category", "facts", "cases", "not in"):
+        table.add_column(column, justify="right" if column in ("facts", "cases") else "left")
     for category in Category:
-        counts = Counter(case.specialty for case in found for fact in case.facts if fact.category is category)
-        table.add_row(category, *(str(counts[specialty] or "-") for specialty in specialties))
-    table.add_section()
-    number = Counter(case.specialty for case in found)
-    table.add_row("cases", *(str(number[specialty]) for specialty in specialties))
+        facts = Counter(case.case_id for case in found for fact in case.facts if fact.category is category)
+        without = [case.case_id for case in found if case.case_id not in facts]
+        table.add_row(category, str(facts.total()), str(len(facts)), ", ".join(without))
+    return table
+
+
+def _by_specialty(found: list[Case]) -> Table:
+    table = Table(title="Cases by specialty")
+    for column in ("specialty", "train", "held out", "patients"):
+        table.add_column(column, justify="right" if column in ("train", "held out") else "left")
+    for specialty in sorted({case.specialty for case in found}):
+        cases_of = [case for case in found if case.specialty == specialty]
+        splits = Counter(case.split for case in cases_of)
+        patients = ", ".join(f"{case.sex or 'unknown'} {case.age_years}" for case in cases_of)
+        table.add_row(specialty, str(splits[Split.TRAIN]), str(splits[Split.HELD_OUT]), patients)
     return table
 
 

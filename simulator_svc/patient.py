@@ -83,17 +83,21 @@ class Patient:
         with _tracer.start_as_current_span("simulator.respond", attributes={"case_id": case.case_id}) as span:
             with _tracer.start_as_current_span("simulator.gate"):
                 ending = self._gate.decide(doctor, max_doctor_turns)
+            with _tracer.start_as_current_span("simulator.fact") as chosen:
+                if ending:
+                    answer = self._facts.closing(case, effects, ending, random)
+                else:
+                    answer = self._facts.answer(case, effects, dialogue, random)
+                chosen.set_attributes({"simulator.allowed": len(answer.allowed), "simulator.stated": len(answer.facts)})
             if ending:
-                answer = self._facts.closing(case, effects, ending, random)
                 turn = self._leave(answer, ending, ReplySource.COMPOSED, 0)
             else:
-                answer = self._facts.answer(case, effects, dialogue, random)
-                turn = await self._with_feeling(answer, effects, doctor[-1], random)
+                turn = await self._with_feeling(answer, effects, random)
             span.set_attribute("simulator.source", turn.source)
             span.set_attribute("simulator.ending", turn.ending or "")
             return turn
 
-    async def _with_feeling(self, answer: Answer, effects: Effects, asked: str, random: Random) -> PatientTurn:
+    async def _with_feeling(self, answer: Answer, effects: Effects, random: Random) -> PatientTurn:
         """The model writes what is felt, the Fact Unit lets it pass, or the plain statement goes out without it."""
         if not self._speaks or random.random() >= effects.feeling_share * self._settings.draft_share:
             return self._leave(answer, None, ReplySource.COMPOSED, 0)
@@ -101,7 +105,7 @@ class Patient:
         for rewrite in range(self._settings.max_rewrites + 1):
             with _tracer.start_as_current_span("simulator.affect", attributes={"rewrite": rewrite}):
                 try:
-                    draft = await self._affect.draft(effects, asked, random)
+                    draft = await self._affect.draft(effects, random)
                 except ServiceError:  # no model, no feeling; the patient answers all the same
                     break
             with _tracer.start_as_current_span("simulator.fact") as span:

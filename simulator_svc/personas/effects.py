@@ -52,6 +52,7 @@ class Effects:
     # For the model's prompt.
     manner: str
     begins: tuple[str, ...]
+    examples: tuple[str, ...]
     starters: tuple[str, ...]
     starter_share: float
     ask_backs: tuple[AskBack, ...]
@@ -97,6 +98,7 @@ def effects_of(persona: Persona) -> Effects:
         feeling_share=min(1.0, mood["feeling_share"] * character["feeling"]),
         manner=", ".join(manner for manner in manners if manner),
         begins=tuple(mood["begins"]),
+        examples=tuple(mood["examples"]),
         starters=tuple(character["starters"]),
         starter_share=character["starter_share"],
         ask_backs=tuple(

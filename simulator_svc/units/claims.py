@@ -21,6 +21,8 @@ _LEXICON = Path(__file__).parent / "data" / "neutral_words.toml"
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _END = re.compile(r"(?<=[.!?])[\s\"']+|\n+")
 _NEUTRAL = "\u25cb"  # stands for a neutral phrase
+# "worried about it" ends in no answer, though "I have it" does: what it hangs on decides.
+_POINTING = re.compile(r" (?:about|with|of|for|to|through|by|from) (?:all )?(?:of )?(?:it|this|that|these|those)$")
 _CLAUSE = re.compile(r"[,;:()\u2013\u2014]|\s-\s|\.{2,}|\u2026")
 
 
@@ -126,7 +128,7 @@ class ClaimCheck:
                 says_something = True
             elif word not in known.glue:
                 return False
-        return says_something and not known.answers.search(rest)
+        return says_something and not known.answers.search(_POINTING.sub("", rest.rstrip()))
 
 
 def _bare(sentence: str) -> str:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service_kit.errors import InvalidArgument, Unavailable
+from simulator_svc import patient as patient_module
 from simulator_svc.cases.library import CaseLibrary
 from simulator_svc.cases.model import Case, Category, Disclosure, Fact
 from simulator_svc.dialogue import Ending, ReplySource, Speaker, Turn
@@ -169,3 +173,16 @@ async def test_an_empty_or_huge_doctor_turn_is_answered() -> None:
     patient = Patient(None, PatientSettings())
     for turn in ("", "   ", "?" * 30000, "a" * 30000, "\x00\u202e", "When? " * 5000):
         assert (await ask(patient, turn)).text
+
+
+async def test_a_turn_is_traced_by_unit_without_a_word_of_the_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(patient_module, "_tracer", provider.get_tracer("test"))
+    turn = await ask(Patient(Scripted(" and afraid, doctor."), ALWAYS), "When did it start?")
+    spans = exporter.get_finished_spans()
+    root = next(span for span in spans if span.name == "simulator.respond")
+    children = {span.name for span in spans if span.parent and span.parent.span_id == root.context.span_id}
+    assert children == {"simulator.gate", "simulator.fact", "simulator.affect"}
+    attributes = str([dict(span.attributes or {}) for span in spans])
+    assert turn.text not in attributes and "two hours" not in attributes

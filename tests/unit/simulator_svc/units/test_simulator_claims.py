@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from simulator_svc.cases.model import Category, Disclosure, Fact
-from simulator_svc.personas.effects import scripted_texts
+from simulator_svc.personas.effects import effects_of, scripted_texts
+from simulator_svc.personas.model import EmotionalState, Persona
 from simulator_svc.units.claims import ClaimCheck, names_any, normal_sentences, split_sentences
 
 
@@ -35,6 +36,7 @@ CHECK = ClaimCheck.of(ALLOWED, WITHHELD, ["myocardial infarction", "heart attack
         "Thank you for listening to me.",
         "I don't know.",
         "Please help me understand.",
+        "I'm worried about this, and I feel so alone with it.",
     ],
 )
 def test_lets_out_allowed_sentences_and_neutral_words(text: str) -> None:
@@ -66,6 +68,8 @@ def test_lets_out_allowed_sentences_and_neutral_words(text: str) -> None:
         ("bare no", "No, doctor."),
         ("bare answer", "I do."),
         ("bare answer with a particle", "Well, I have."),
+        ("answer that points", "I'm worried, I do with it."),
+        ("answer by possession", "I'm worried I have it."),
         ("answer by thought", "I think so."),
         ("answer by all", "I know I have all of them."),
         ("hidden behind an allowed one", "It started two hours ago and I have a cough."),
@@ -129,6 +133,13 @@ def test_every_scripted_text_is_free_of_words_of_illness() -> None:
     for text in scripted_texts():
         found = forbidden & set(" ".join(normal_sentences(text)).replace("all right", "").split())
         assert found <= {"no"} and (not found or "no more questions" in text), text
+
+
+@pytest.mark.parametrize("mood", EmotionalState)
+def test_the_model_is_shown_only_sentences_that_would_pass(mood: EmotionalState) -> None:
+    effects = effects_of(Persona(emotional_state=mood))
+    for sentence in (*effects.examples, *(f"{begins}." for begins in effects.begins)):
+        assert ClaimCheck.of([], [], []).passes(sentence), sentence
 
 
 def test_names_are_found_as_words_in_any_number_and_case() -> None:
