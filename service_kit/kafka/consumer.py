@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.admin import KafkaAdminClient, MemberToRemove
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.errors import (
     CommitFailedError,
@@ -74,8 +75,12 @@ class EventConsumer(Generic[M]):
         group: str | None,
         client_id: str,
         producer_for_dead_letters: EventProducer | None,
+        instance: str | None = None,
     ) -> None:
         """With a group: partitions are shared with its members. Without: all of the topic's, from the beginning.
+
+        `instance` is a name that this member keeps over restarts (Kafka's static membership): one that was killed
+        and starts again gets its partitions back at once. No two living members may share it.
 
         Raises Unavailable where no broker answers or the topic does not exist.
         """
@@ -83,6 +88,7 @@ class EventConsumer(Generic[M]):
         self._topic = topic
         self._type = message_type
         self._group = group
+        self._instance = instance
         self._dead_letters = DeadLetters(producer_for_dead_letters)
         self._lock = threading.Lock()
         self._timeout_ms = round(settings.request_timeout_seconds * 1000)
@@ -91,6 +97,7 @@ class EventConsumer(Generic[M]):
             self._consumer = KafkaConsumer(
                 **connection_options(settings, client_id),
                 group_id=group,
+                group_instance_id=instance,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 allow_auto_create_topics=False,
@@ -214,6 +221,16 @@ class EventConsumer(Generic[M]):
         """Leave the group at once, so that the others need not wait for the session to time out."""
         with self._lock, kafka_failures(self._settings.bootstrap):
             self._consumer.close(autocommit=False)
+            if self._group is not None and self._instance is not None:
+                self._leave(self._group, self._instance)
+
+    def _leave(self, group: str, instance: str) -> None:
+        """A static member does not leave by closing; nobody else gets its partitions until it is taken out."""
+        admin = KafkaAdminClient(**connection_options(self._settings, f"{instance}-leaving"))
+        try:
+            admin.remove_group_members(group, [MemberToRemove(group_instance_id=instance)])
+        finally:
+            admin.close()
 
     def _fetch(self, timeout_ms: int, limit: int) -> dict[Any, list[Any]]:
         started = time.monotonic()
