@@ -263,7 +263,9 @@ class EpisodePlayer:
             play.rewards.append(RewardComponent(name=COHERENCE, value=response.coherence, trained=False))
 
 
-def _record(play: _Play, state: TerminalState.ValueType, reasons: Sequence[str], clock: Callable[[], float]) -> Trajectory:
+def _record(
+    play: _Play, state: TerminalState.ValueType, reasons: Sequence[str], clock: Callable[[], float]
+) -> Trajectory:
     return Trajectory(
         trajectory_id=trajectory_id(play.request.request_id),
         request=play.request,
@@ -278,6 +280,18 @@ def _record(play: _Play, state: TerminalState.ValueType, reasons: Sequence[str],
         finished_at=_timestamp(clock()),
         ending=play.ending,
     )
+
+
+def without_content(trajectory: Trajectory) -> Trajectory:
+    """The record of an episode that grew larger than the broker takes."""
+    bare = Trajectory()
+    bare.CopyFrom(trajectory)
+    for content in ("segments", "dialogue", "score", "rewards", "reward"):
+        bare.ClearField(content)
+    bare.request.ClearField("context")
+    bare.terminal_state = TerminalState.TERMINAL_STATE_FILTERED
+    bare.reasons[:] = [OVER_LONG]
+    return bare
 
 
 def _instructions(system_prompt: str) -> list[Message]:

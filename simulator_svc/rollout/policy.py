@@ -13,12 +13,15 @@ from anamnesis.common.v1.dialogue_pb2 import Message
 from anamnesis.common.v1.rollout_pb2 import Sampling
 from anamnesis.inference.v1 import inference_pb2 as pb
 from anamnesis.inference.v1.inference_pb2_grpc import InferenceServiceStub
-from service_kit.errors import Aborted
+from service_kit.errors import Aborted, Code, ServiceError
 from service_kit.grpc.channel import call_deadline, service_error
 from simulator_svc.rollout.patience import Patience
 from simulator_svc.rollout.transcript import DoctorTurn
 
 DEPENDENCY = "inference policy"
+
+# The reasons of a completion that may be asked for again, or that are the caller's doing.
+_CODES: dict[str, Code] = {}
 
 
 class Policy:
@@ -56,7 +59,9 @@ class Policy:
             raise service_error(error, DEPENDENCY) from error
         completion = response.completions[0]
         if completion.error_reason:
-            raise _completion_error(completion)
+            raise ServiceError(
+                _CODES.get(completion.error_reason, Code.INTERNAL), completion.error_reason, completion.error_message
+            )
         if completion.finish_reason == pb.FINISH_REASON_ABORTED:
             raise Aborted("GENERATION_ABORTED", "a weight update cut the turn short")
         return DoctorTurn(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,6 +36,8 @@ class RolloutSettings(ServiceSettings):
     patient: PatientSettings = PatientSettings()
     kafka: KafkaSettings = KafkaSettings()
     group: str = "rollout-workers"
+    # The name that this replica keeps in the group when it is killed and starts again; empty means host and port.
+    instance: str = Field(default="", pattern="^[A-Za-z0-9._-]{0,128}$")
     # Episodes played at once. The engine batches their turns, so this is also the greatest batch.
     concurrency: int = Field(default=32, ge=1, le=4096)
     deadlines: Deadlines = Deadlines()
@@ -42,6 +46,10 @@ class RolloutSettings(ServiceSettings):
     # The longest sequence an episode may reach, in tokens; 0 means the policy's own context.
     max_sequence_tokens: int = Field(default=0, ge=0)
     poll_seconds: float = Field(default=0.2, gt=0, le=5)
+
+    @property
+    def instance_name(self) -> str:
+        return self.instance or re.sub(r"[^A-Za-z0-9._-]", "-", f"{socket.gethostname()}-{self.grpc_port}")[-128:]
 
     @property
     def patience(self) -> Patience:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -25,10 +27,13 @@ from anamnesis.common.v1.rollout_pb2 import (
     TerminalState,
     Trajectory,
 )
+from service_kit.errors import ResourceExhausted, Unavailable
 from service_kit.kafka.consumer import EventConsumer, Record
 from service_kit.kafka.producer import EventProducer
 from simulator_svc.rollout import measures
 from simulator_svc.rollout.commits import CommitTracker
+from simulator_svc.rollout.episode import without_content
+from simulator_svc.rollout.patience import Patience
 from simulator_svc.rollout.requests import is_readable
 
 logger = logging.getLogger(__name__)
@@ -42,6 +47,7 @@ TRAJECTORIES = "anamnesis.rollout.trajectories.v1"
 # While every place is taken the consumer is still polled this often, or its group would think it dead.
 FULL_WAIT_SECONDS = 1.0
 LAG_SECONDS = 5.0
+BROKER_AWAY_SECONDS = 1.0
 
 
 class RolloutWorker:
@@ -66,6 +72,8 @@ class RolloutWorker:
         self._poll_seconds = poll_seconds
         self._publish_seconds = publish_seconds
         self._drain_seconds = drain_seconds
+        # A record that cannot be published now keeps its place, and nothing behind it is committed.
+        self._patience = Patience(seconds=math.inf)
         self._tracker = CommitTracker()
         self._playing: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
@@ -88,12 +96,16 @@ class RolloutWorker:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Raises what kept a terminal record from the broker: the process ends, its requests are played again."""
+        """Returns after `stop`. A broker that is away is waited for; anything else that fails ends the process."""
         try:
             while not self._stopping.is_set():
-                await self._take()
-                await self._commit()
-                await self._read_lag()
+                try:
+                    await self._take()
+                    await self._commit()
+                    await self._read_lag()
+                except Unavailable as error:
+                    logger.warning("the broker is away", extra={"error": error.message})
+                    await asyncio.sleep(BROKER_AWAY_SECONDS)
             await self._drain()
         finally:
             await self._close()
@@ -119,7 +131,9 @@ class RolloutWorker:
         started = time.perf_counter()
         request = record.message
         if not is_readable(request):
-            await asyncio.to_thread(self._to_dead_letters, record)
+            await self._patience.attempt(
+                lambda: self._on_consumer(self._consumer.reject, record, "UNADDRESSABLE", "no request_id or no run_id")
+            )
         else:
             with tracer.start_as_current_span(
                 "rollout.episode",
@@ -136,7 +150,7 @@ class RolloutWorker:
                 trajectory = await self._played(request)
                 span.set_attribute("anamnesis.terminal_state", TerminalState.Name(trajectory.terminal_state))
                 span.set_attribute("anamnesis.reasons", list(trajectory.reasons))
-                await asyncio.to_thread(self._publish, trajectory)
+                await self._patience.attempt(partial(asyncio.to_thread, self._publish, trajectory))
             measures.count(trajectory, time.perf_counter() - started)
         self._tracker.finish(record.partition, record.offset)
         del self._playing[record.partition, record.offset]
@@ -149,17 +163,23 @@ class RolloutWorker:
             return self._give_up(request, "internal_error")
 
     def _publish(self, trajectory: Trajectory) -> None:
+        """Returns once the record is on the broker. One that is too large for it goes without its content."""
         key = trajectory.request.group_id or trajectory.request.request_id
-        self._producer.publish(TRAJECTORIES, trajectory, key=key).result(self._publish_seconds)
+        try:
+            self._producer.publish(TRAJECTORIES, trajectory, key=key).result(self._publish_seconds)
+        except ResourceExhausted:
+            bare = without_content(trajectory)
+            self._producer.publish(TRAJECTORIES, bare, key=key).result(self._publish_seconds)
 
     async def _commit(self) -> None:
         offsets = self._tracker.committable(await self._on_consumer(self._consumer.positions))
         if offsets:
-            await self._on_consumer(self._consumer.commit, offsets)
-            self._tracker.committed(offsets)
+            ours = await self._on_consumer(self._consumer.commit, offsets)
+            if ours:
+                self._tracker.committed(offsets)
 
-    def _revoked(self, partitions: Collection[int]) -> None:
-        """Called in the consumer's thread, while the partitions are still ours: the last chance to commit."""
+    def _revoked(self, partitions: set[int]) -> None:
+        """Called in Kafka's thread, while the partitions are still ours: the last chance to commit."""
         offsets = {p: o for p, o in self._tracker.committable().items() if p in partitions}
         if offsets:
             self._consumer.commit(offsets)
@@ -183,9 +203,11 @@ class RolloutWorker:
             await asyncio.wait(
                 self._playing.values(), timeout=min(left, FULL_WAIT_SECONDS), return_when=asyncio.FIRST_COMPLETED
             )
-            await self._on_consumer(self._consumer.keep_alive)
+            with suppress(Unavailable):
+                await self._on_consumer(self._consumer.keep_alive)
+                await self._commit()
+        with suppress(Unavailable):
             await self._commit()
-        await self._commit()
 
     async def _close(self) -> None:
         left_over = list(self._playing.values())
@@ -194,7 +216,8 @@ class RolloutWorker:
         await asyncio.gather(*left_over, return_exceptions=True)
         if left_over:
             logger.warning("left unfinished, to be played again", extra={"episodes": len(left_over)})
-        await self._on_consumer(self._consumer.close)
+        with suppress(Unavailable):
+            await self._on_consumer(self._consumer.close)
         self._thread.shutdown()
 
     async def _on_consumer(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
