@@ -6,7 +6,7 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -29,10 +29,10 @@ NOWHERE = "127.0.0.1:1"
 CASE = patient_pb2.PatientCase(
     case_id="headache",
     facts=[
-        patient_pb2.Fact(fact_id=name, category=category, text=text, disclosure="DISCLOSURE_ON_REQUEST")
+        patient_pb2.Fact(fact_id=name, category=category, text=text, disclosure=patient_pb2.DISCLOSURE_ON_REQUEST)
         for name, category, text in (
-            ("onset", "FACT_CATEGORY_ONSET", "Yesterday."),
-            ("site", "FACT_CATEGORY_SITE", "Left."),
+            ("onset", patient_pb2.FACT_CATEGORY_ONSET, "Yesterday."),
+            ("site", patient_pb2.FACT_CATEGORY_SITE, "Left."),
         )
     ],
     diagnosis_names=["migraine"],
@@ -82,7 +82,7 @@ async def _rubric(target: str, **settings: Any) -> AsyncIterator[grpc.aio.Channe
 @pytest.fixture
 async def frozen() -> AsyncIterator[tuple[Frozen, str]]:
     server = grpc.aio.server()
-    servicer = Frozen()
+    servicer = Frozen()  # type: ignore[abstract]  # the generated base answers UNIMPLEMENTED
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -127,7 +127,7 @@ def matched(matcher: str, *terms: str, points: int = 4, name: str = "c") -> rubr
 async def refused(call: Any) -> tuple[grpc.StatusCode, str, list[str]]:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
-    status = rpc_status.from_call(caught.value)
+    status = rpc_status.from_call(cast(grpc.Call, caught.value))
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     for detail in status.details if status else ():
         detail.Unpack(info)
@@ -256,8 +256,8 @@ async def test_a_wrong_request_is_refused_by_its_field(
 async def test_agreement_by_dimension_and_an_unspecified_label_refused(alone: Any) -> None:
     met, missed = rubric_pb2.VERDICT_OUTCOME_MET, rubric_pb2.VERDICT_OUTCOME_NOT_MET
     verdicts = [
-        pb.LabelledVerdict(label_id="1", predicted=met, label=met, dimension="DIMENSION_TREATMENT"),
-        pb.LabelledVerdict(label_id="2", predicted=met, label=missed, dimension="DIMENSION_COMMUNICATION"),
+        pb.LabelledVerdict(label_id="1", predicted=met, label=met, dimension=rubric_pb2.DIMENSION_TREATMENT),
+        pb.LabelledVerdict(label_id="2", predicted=met, label=missed, dimension=rubric_pb2.DIMENSION_COMMUNICATION),
     ]
     measured = await alone.MeasureAgreement(pb.MeasureAgreementRequest(verdicts=verdicts), timeout=10)
     assert (measured.overall.count, measured.overall.percent_agreement) == (2, 50.0)
@@ -270,7 +270,7 @@ async def test_agreement_by_dimension_and_an_unspecified_label_refused(alone: An
 async def test_benchmarks_say_that_they_are_not_built() -> None:
     async with _rubric(NOWHERE) as channel:
         stub: Any = evaluation_pb2_grpc.EvaluationServiceStub(channel)
-        spec = evaluation_pb2.EvaluationSpec(benchmark="BENCHMARK_OSCE", candidate="policy")
+        spec = evaluation_pb2.EvaluationSpec(benchmark=evaluation_pb2.BENCHMARK_OSCE, candidate="policy")
         calls = [
             stub.StartEvaluation(evaluation_pb2.StartEvaluationRequest(spec=spec), timeout=10),
             stub.GetEvaluation(evaluation_pb2.GetEvaluationRequest(evaluation_id="e"), timeout=10),

@@ -3,7 +3,6 @@
 import dataclasses
 
 import pytest
-from rubric_cases import HEADACHE, talk
 
 from rubric_svc.generate import templates
 from rubric_svc.generate.generator import generate
@@ -23,6 +22,7 @@ from rubric_svc.model import (
     Scope,
 )
 from rubric_svc.score import score
+from tests.unit.rubric_svc.rubric_cases import HEADACHE, talk
 
 OPENING = talk("I have a terrible headache.")
 LAST, WHOLE = Scope.LAST_DOCTOR_TURN, Scope.WHOLE_DIALOGUE

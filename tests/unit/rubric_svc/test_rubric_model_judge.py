@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 
 import pytest
-from rubric_cases import talk
 
 from rubric_svc.coherence import coherence
 from rubric_svc.judge.model import Choice, Failed, ModelJudge, Question, question
 from rubric_svc.judge.panel import Panel
 from rubric_svc.model import Check, Criterion, Outcome, Rubric, Scope
 from service_kit.errors import DeadlineExceeded, ServiceError, Unavailable
+from tests.unit.rubric_svc.rubric_cases import talk
 
 LAST = Scope.LAST_DOCTOR_TURN
 DIALOGUE = talk("My head hurts.", "When did it start?")
