@@ -37,7 +37,7 @@ from service_kit.errors import DeadlineExceeded, ServiceError
 from simulator_svc.cases.library import CaseLibrary
 from simulator_svc.cases.model import Case
 from simulator_svc.dialogue import Ending, Turn
-from simulator_svc.mapping import dialogue_from_proto, persona_from_proto
+from simulator_svc.mapping import case_to_proto, dialogue_from_proto, persona_from_proto
 from simulator_svc.patient import PatientTurn
 from simulator_svc.personas.model import Persona
 from simulator_svc.personas.sample import sample_persona
@@ -45,6 +45,7 @@ from simulator_svc.rollout.filters import OVER_LONG, Filters, is_over_long
 from simulator_svc.rollout.identity import doctor_turn_seed, rubric_seed, trajectory_id
 from simulator_svc.rollout.outcome import Ended, ended_by
 from simulator_svc.rollout.patience import Patience
+from simulator_svc.rollout.policy import PROMPT_TOO_LONG
 from simulator_svc.rollout.requests import check
 from simulator_svc.rollout.transcript import DoctorTurn, InconsistentTurn, Transcript
 
@@ -152,7 +153,7 @@ class EpisodePlayer:
                 if case is None:
                     await self._play_prompt(play)
                 elif play.request.kind == RolloutKind.ROLLOUT_KIND_FRAGMENT:
-                    await self._play_fragment(play)
+                    await self._play_fragment(play, case)
                 else:
                     await self._play_consultation(play, case)
         except TimeoutError:
@@ -166,13 +167,13 @@ class EpisodePlayer:
         await self._doctor_turn(play, [*_instructions(context.system_prompt), *play.dialogue])
         await self._score(play, ScoreDialogueRequest(rubric=context.prompt.rubric, scope=Scope.SCOPE_LAST_DOCTOR_TURN))
 
-    async def _play_fragment(self, play: _Play) -> None:
+    async def _play_fragment(self, play: _Play, case: Case) -> None:
         context = play.request.context
         fragment = context.fragment
         play.dialogue.extend(fragment.so_far.messages)
         await self._doctor_turn(play, [*_instructions(context.system_prompt), *play.dialogue])
         persona = fragment.persona if fragment.HasField("persona") else None
-        await self._score(play, _of_case(fragment.case, persona, Scope.SCOPE_LAST_DOCTOR_TURN))
+        await self._score(play, _of_case(case, persona, Scope.SCOPE_LAST_DOCTOR_TURN))
 
     async def _play_consultation(self, play: _Play, case: Case) -> None:
         context = play.request.context
@@ -197,7 +198,7 @@ class EpisodePlayer:
                 break
             new = [_said(Role.ROLE_USER, reply.text)]
         if play.request.purpose != Purpose.PURPOSE_CONTEXT:
-            await self._score(play, _of_case(consultation.case, given, Scope.SCOPE_WHOLE_DIALOGUE))
+            await self._score(play, _of_case(case, given, Scope.SCOPE_WHOLE_DIALOGUE))
 
     async def _doctor_turn(self, play: _Play, new: Sequence[Message]) -> None:
         """Sample the doctor's next turn, add it to the transcript and the dialogue, and hold it to the filters."""
@@ -213,6 +214,8 @@ class EpisodePlayer:
                 turn = await self._doctor.speak(play.transcript.token_ids, new, request.sampling, seed)
                 play.transcript.add(turn)
             except ServiceError as error:
+                if error.reason == PROMPT_TOO_LONG:
+                    raise Ended(TerminalState.TERMINAL_STATE_FILTERED, OVER_LONG) from error
                 raise ended_by(error, TerminalState.TERMINAL_STATE_POLICY_ERROR, "policy") from error
             except InconsistentTurn as error:
                 raise Ended(TerminalState.TERMINAL_STATE_POLICY_ERROR, "policy_inconsistent", str(error)) from error
@@ -302,8 +305,10 @@ def _said(role: Role.ValueType, content: str) -> Message:
     return Message(role=role, content=content)
 
 
-def _of_case(case: CaseReference, persona: PersonaMessage | None, scope: Scope.ValueType) -> ScoreDialogueRequest:
-    return ScoreDialogueRequest(case=case, persona=persona, scope=scope)
+def _of_case(case: Case, persona: PersonaMessage | None, scope: Scope.ValueType) -> ScoreDialogueRequest:
+    """The case inline, so that the rubric service needs no case store of its own."""
+    inline = CaseReference(inline=case_to_proto(case))
+    return ScoreDialogueRequest(case=inline, persona=persona, scope=scope)
 
 
 def _duration(seconds: float) -> Duration:

@@ -20,8 +20,10 @@ from simulator_svc.rollout.transcript import DoctorTurn
 
 DEPENDENCY = "inference policy"
 
-# The reasons of a completion that may be asked for again, or that are the caller's doing.
-_CODES: dict[str, Code] = {}
+# The prompt passes the engine's context; the consultation grew too long.
+PROMPT_TOO_LONG = "PROMPT_TOO_LONG"
+# A completion has its outcome for itself, without a gRPC status: what its reason would have been sent as.
+_CODES = {"DEPENDENCY_UNAVAILABLE": Code.UNAVAILABLE, "ENGINE_QUEUE_FULL": Code.RESOURCE_EXHAUSTED}
 
 
 class Policy:
@@ -59,9 +61,8 @@ class Policy:
             raise service_error(error, DEPENDENCY) from error
         completion = response.completions[0]
         if completion.error_reason:
-            raise ServiceError(
-                _CODES.get(completion.error_reason, Code.INTERNAL), completion.error_reason, completion.error_message
-            )
+            code = _CODES.get(completion.error_reason, Code.INVALID_ARGUMENT)
+            raise ServiceError(code, completion.error_reason, completion.error_message)
         if completion.finish_reason == pb.FINISH_REASON_ABORTED:
             raise Aborted("GENERATION_ABORTED", "a weight update cut the turn short")
         return DoctorTurn(

@@ -345,6 +345,14 @@ async def test_a_set_limit_below_the_context_counts() -> None:
     assert end_of(await player(limits=limits).play(consultation())) == ("FILTERED", ["over_long"])
 
 
+async def test_a_prompt_that_the_engine_finds_too_long_is_over_long() -> None:
+    def refuse() -> None:
+        raise InvalidArgument("prompt", "2050 tokens", "PROMPT_TOO_LONG")
+
+    trajectory = await player(ScriptedDoctor(fails=refuse)).play(consultation())
+    assert end_of(trajectory) == ("FILTERED", ["over_long"])
+
+
 async def test_failures_are_told_apart() -> None:
     def fail() -> None:
         raise Unavailable("inference policy", "down")
