@@ -103,7 +103,7 @@ def read_settings(cls: type[S], service: str) -> S:
     from_file = _read_file(os.environ.get(f"{prefix}CONFIG", ""), f"{prefix}CONFIG")
     from_environment = _read_environment(cls, prefix)
     try:
-        settings = cls(**_merge(from_file, from_environment))
+        settings = cls(**_over_defaults(cls, _merge(from_file, from_environment)))
     except ValidationError as error:
         problems += [_describe(cls, prefix, dict(problem)) for problem in error.errors(include_input=False)]
     if problems:
@@ -178,6 +178,16 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         old = merged.get(name)
         merged[name] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
+
+
+def _over_defaults(cls: type[ServiceSettings], given: dict[str, Any]) -> dict[str, Any]:
+    """A nested model that is set in part keeps the rest of this class's default, not of the model's own."""
+    whole = dict(given)
+    for name, value in given.items():
+        field = cls.model_fields.get(name)
+        if field is not None and isinstance(field.default, BaseModel) and isinstance(value, dict):
+            whole[name] = _merge(field.default.model_dump(exclude_unset=True), value)
+    return whole
 
 
 def _describe(cls: type[ServiceSettings], prefix: str, problem: Mapping[str, Any]) -> str:

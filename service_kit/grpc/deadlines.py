@@ -19,9 +19,7 @@ _LATE = 0.0
 
 def enter_call(time_remaining: float | None) -> None:
     """Remember the incoming call's deadline; each call is served by a task of its own, so nothing is restored."""
-    # Callers without a deadline are told a time of centuries by gRPC.
-    unbounded = time_remaining is None or time_remaining > 10 * 365 * 86400
-    _deadline.set(None if unbounded or time_remaining is None else time.monotonic() + time_remaining)
+    _deadline.set(None if time_remaining is None else time.monotonic() + time_remaining)
 
 
 def call_deadline(limit: float) -> float:

@@ -1,0 +1,1 @@
+"""Kafka as every service speaks it: the contracts' messages, typed, traced and never lost for being unreadable."""

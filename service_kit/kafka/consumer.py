@@ -10,22 +10,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.admin import KafkaAdminClient, MemberToRemove
-from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
-from kafka.errors import (
-    CommitFailedError,
-    IllegalGenerationError,
-    KafkaError,
-    RebalanceInProgressError,
-    RetriableError,
-    UnknownMemberIdError,
-)
+from kafka.errors import RetriableError
 from opentelemetry import metrics
 from opentelemetry.context import Context
 
@@ -34,17 +26,16 @@ from service_kit.kafka.dead_letter import DeadLetters
 from service_kit.kafka.envelope import Undecodable, unpack
 from service_kit.kafka.failures import kafka_failures
 from service_kit.kafka.producer import Delivery, EventProducer, Place
+from service_kit.kafka.rebalance import NO_LONGER_OURS, OnPartitions, Rebalance
 from service_kit.kafka.settings import KafkaSettings, connection_options
 from service_kit.telemetry import context_from_headers
 
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Message)
-OnPartitions = Callable[[set[int]], None]
 
 _consumed = metrics.get_meter(__name__).create_counter(
     "anamnesis.kafka.consumed", unit="{message}", description="Messages read and decoded, by topic"
 )
-_NO_LONGER_OURS = (CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
 _KEEP_ALIVE_MS = 50
 
 
@@ -92,7 +83,7 @@ class EventConsumer(Generic[M]):
         self._dead_letters = DeadLetters(producer_for_dead_letters)
         self._lock = threading.Lock()
         self._timeout_ms = round(settings.request_timeout_seconds * 1000)
-        self._rebalance = _Rebalance()
+        self._rebalance = Rebalance()
         with kafka_failures(settings.bootstrap):
             self._consumer = KafkaConsumer(
                 **connection_options(settings, client_id),
@@ -186,7 +177,7 @@ class EventConsumer(Generic[M]):
         with self._lock, kafka_failures(self._settings.bootstrap):
             try:
                 self._consumer.commit(wanted, timeout_ms=self._timeout_ms)
-            except _NO_LONGER_OURS as error:
+            except NO_LONGER_OURS as error:
                 log.warning("not committed: the group moved on", extra={"topic": self._topic, "error": str(error)})
                 return False
         return True
@@ -273,46 +264,3 @@ class EventConsumer(Generic[M]):
             return {}
         ends = self._consumer.end_offsets(partitions, timeout_ms=self._timeout_ms)
         return {partition.partition: offset for partition, offset in ends.items()}
-
-
-class _Rebalance(AsyncConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
-    """Runs the callbacks on Kafka's loop, where a blocking commit is impossible: it is taken down and sent after."""
-
-    def __init__(self) -> None:
-        self.consumer: Any = None
-        self.revoked: OnPartitions | None = None
-        self.assigned: OnPartitions | None = None
-        self._thread: int | None = None
-        self._to_commit: dict[Any, Any] = {}
-
-    def takes(self, offsets: Mapping[Any, Any]) -> bool:
-        """Whether the caller is the callback that runs now; then its commit is taken down."""
-        if self._thread != threading.get_ident():
-            return False
-        self._to_commit.update(offsets)
-        return True
-
-    async def on_partitions_revoked(self, revoked: set[Any]) -> None:
-        self._to_commit = {}
-        self._tell(self.revoked, revoked)
-        if self._to_commit:
-            try:
-                await self.consumer.commit_async(self._to_commit)
-            except KafkaError as error:
-                log.warning("not committed on revocation", extra={"error": f"{type(error).__name__}: {error}"})
-
-    async def on_partitions_assigned(self, assigned: set[Any]) -> None:
-        self._tell(self.assigned, assigned)
-
-    async def on_partitions_lost(self, lost: set[Any]) -> None:
-        self._tell(self.revoked, lost)  # too late to commit: what the callback asks for is dropped
-        self._to_commit = {}
-
-    def _tell(self, callback: OnPartitions | None, partitions: set[Any]) -> None:
-        if callback is None or not partitions:
-            return
-        self._thread = threading.get_ident()
-        try:
-            callback({partition.partition for partition in partitions})
-        finally:
-            self._thread = None

@@ -51,6 +51,17 @@ async def test_a_deadline_reaches_the_second_hop_a_little_shorter(far: tuple[str
     assert 2.0 < probe.remaining < 3.0  # although the hop itself would have allowed 30 s
 
 
+async def test_a_caller_without_a_deadline_leaves_the_hops_own_limit(far: tuple[str, Probe]) -> None:
+    target, probe = far
+    server, near = await serving(target)
+    async with open_channel(near) as channel:
+        stub: Any = services.PatientSimulatorServiceStub(channel)
+        await stub.ListCases(pb.ListCasesRequest(page_token="c1"))
+    await server.drain(1)
+    assert probe.remaining is not None
+    assert 25 < probe.remaining <= 30
+
+
 async def test_a_slow_second_hop_ends_with_the_callers_deadline_and_is_cancelled(far: tuple[str, Probe]) -> None:
     target, probe = far
     server, near = await serving(target)

@@ -60,6 +60,15 @@ def test_the_environment_wins_over_the_file_field_by_field(monkeypatch: pytest.M
     assert (settings.kafka.bootstrap, settings.kafka.partitions) == ("env:2", 8)
 
 
+def test_a_nested_model_set_in_part_keeps_the_rest_of_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tuned(ProbeSettings):
+        kafka: KafkaSettings = KafkaSettings(partitions=16, bootstrap="here:1")
+
+    monkeypatch.setenv("ANAMNESIS_PROBE_KAFKA__BOOTSTRAP", "there:1")
+    settings = read_settings(Tuned, "probe")
+    assert (settings.kafka.bootstrap, settings.kafka.partitions) == ("there:1", 16)
+
+
 def test_lists_and_mappings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANAMNESIS_PROBE_NAMES", '["a", "b"]')
     monkeypatch.setenv("ANAMNESIS_PROBE_LABELS__TEAM", "x")
