@@ -133,8 +133,9 @@ def resolve(preset: str, overrides: Mapping[str, str]) -> RunConfig:
     except ValidationError as error:
         detail = error.errors()[0]
         where = ".".join(str(part) for part in detail["loc"])
-        named = [name for name in overrides if where.startswith(name)] or [n for n in overrides if n.startswith(where)]
-        name = named[0] if named else where
+        blamed = (name for name in overrides if name.startswith(where) if where)
+        mentioned = (name for name in overrides if name in detail["msg"] or (where and where.startswith(name)))
+        name = next(blamed, None) or next(mentioned, None) or ", ".join(overrides)
         raise BadOverride(name, f"{where}: {detail['msg']}" if where else detail["msg"]) from error
 
 

@@ -1,7 +1,7 @@
 """A trainer with a real broker, real run processes and a tiny model; the workers and the policy are stand-ins.
 
-What a request is answered with is a function of its purpose, group and sample alone: two runs with the same settings get
-the same trajectories.
+What a request is answered with is a function of its purpose, group and sample alone: two runs with the same settings
+get the same trajectories.
 """
 
 import asyncio

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from trl import GRPOTrainer
 
 from tests.tiny_llama import VOCABULARY, tiny_model, tiny_tokenizer
 from trainer_svc.checkpoint import Checkpoints
 from trainer_svc.config import RunConfig, resolve
 from trainer_svc.engine import Engine, EngineState, Group, Sample, StepResult
+from trainer_svc.trl_engine import GRPOTrainer
 
 OVERRIDES = {
     "schedule.steps": "4",

@@ -1,0 +1,12 @@
+"""TRL's GRPO without vLLM. Where vLLM is installed TRL imports it whole for a generation that the trainer never uses.
+
+That is half of a run's start. In the trainer's own image vLLM is absent and this changes nothing.
+"""
+
+import importlib
+
+setattr(importlib.import_module("trl.import_utils"), "is_vllm_available", lambda min_version=None: False)  # noqa: B010
+
+from trl import GRPOConfig, GRPOTrainer  # noqa: E402
+
+__all__ = ["GRPOConfig", "GRPOTrainer"]
