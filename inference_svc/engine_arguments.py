@@ -1,0 +1,57 @@
+"""vLLM's arguments for a deployment, and why each is so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inference_svc.settings import InferenceSettings
+
+
+def engine_arguments(settings: InferenceSettings) -> Any:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.platforms import current_platform
+
+    on_cpu = current_platform.is_cpu()
+    chosen: dict[str, Any] = {
+        "model": str(settings.model_directory()),
+        "dtype": engine_dtype(settings.dtype, on_cpu),
+        "load_format": "safetensors",
+        "enforce_eager": settings.eager,
+        "max_model_len": settings.max_model_len,
+        "max_num_seqs": settings.max_num_seqs,
+        "block_size": settings.block_size,
+        "enable_prefix_caching": True,
+        # The log-probs of what was sampled, at the temperature it was sampled with: the trainer needs these.
+        "logprobs_mode": "processed_logprobs",
+        "max_logprobs": 1,
+        "scheduling_policy": "priority",
+        # Else a schema's answer may run away into white space.
+        "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
+        # What a request does not set is vLLM's neutral default, not the model directory's.
+        "generation_config": "vllm",
+        "enable_log_requests": False,
+        "disable_log_stats": True,
+    }
+    if on_cpu:
+        chosen |= {
+            "distributed_executor_backend": "uni",
+            "kv_cache_memory_bytes": int(settings.kv_cache_gib * 2**30),
+            # vLLM 0.32 on a CPU: when a prompt is split over two steps, a request with a seed kills the engine
+            # ("CPU Generator does not use offset"). So no prompt is split.
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(2048, settings.max_model_len),
+        }
+    else:
+        chosen["gpu_memory_utilization"] = settings.gpu_memory_utilization
+    return AsyncEngineArgs(**chosen)
+
+
+def engine_dtype(wanted: str, on_cpu: bool) -> str:
+    """`auto` on a CPU: bfloat16 only where the processor has instructions for it."""
+    if wanted != "auto":
+        return wanted
+    if not on_cpu:
+        return "bfloat16"
+    import torch
+
+    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"

@@ -1,0 +1,111 @@
+"""What the service does, without gRPC: prompts are checked, admitted, generated and scored.
+
+Invariant: every failure is a ServiceError that names the field. A prompt is refused before it takes a place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from inference_svc.admission import RequestAdmission
+from inference_svc.choose import ChoiceScore, choose
+from inference_svc.engine import Engine, Finish, Rank, Sampling, Step
+from inference_svc.measures import Measures
+from inference_svc.tokens import ChatMessage, PromptAssembler
+from inference_svc.versions import Run
+from service_kit.errors import InvalidArgument, NotFound
+
+# torch's generators take this many seeds; a larger one wraps around.
+SEEDS = 2**63
+
+
+@dataclass(frozen=True)
+class PromptParts:
+    token_ids_so_far: Sequence[int]
+    new_messages: Sequence[ChatMessage]
+    answer_prefix: str = ""
+
+
+@dataclass
+class Completed:
+    prompt: list[int]
+    text: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    finish: Finish = Finish.ABORTED
+    cached_prompt_tokens: int = 0
+
+
+class TextService:
+    def __init__(self, engine: Engine, assembler: PromptAssembler, model: str, limit: int, measures: Measures) -> None:
+        self.engine = engine
+        self.model = model
+        self._assembler = assembler
+        self.admission = RequestAdmission(limit)
+        self.measures = measures
+
+    def check_model(self, wanted: str) -> None:
+        if wanted and wanted != self.model:
+            raise NotFound("model", wanted)
+
+    def prompt(self, parts: PromptParts, field_name: str = "prompt") -> list[int]:
+        """The prompt's token ids; InvalidArgument where there can be none."""
+        foreign = next((i for i in parts.token_ids_so_far if i >= self._assembler.vocabulary), None)
+        if foreign is not None:
+            raise InvalidArgument(
+                f"{field_name}.token_ids_so_far",
+                f"{foreign} is no token of {self.model}, which has {self._assembler.vocabulary}",
+                "UNKNOWN_TOKEN",
+            )
+        ids = self._assembler.assemble(parts.token_ids_so_far, parts.new_messages, parts.answer_prefix)
+        self._check_length(ids, field_name)
+        return ids
+
+    def _check_length(self, ids: Sequence[int], field_name: str) -> None:
+        limit = self.engine.max_prompt_tokens
+        if len(ids) > limit:
+            raise InvalidArgument(field_name, f"{len(ids)} tokens; at most {limit} fit the context", "PROMPT_TOO_LONG")
+
+    async def stream(self, prompt: list[int], sampling: Sampling, rank: Rank) -> AsyncGenerator[Step, None]:
+        with self.admission.admitted(1, rank):
+            async with aclosing(self._measured(prompt, sampling, rank)) as steps:
+                async for step in steps:
+                    yield step
+
+    async def complete(self, prompt: list[int], sampling: Sampling, rank: Rank) -> Completed:
+        """For callers that took their places already (a batch takes them together)."""
+        completed = Completed(prompt)
+        async with aclosing(self._measured(prompt, sampling, rank)) as steps:
+            async for step in steps:
+                completed.text += step.text
+                completed.token_ids += step.token_ids
+                completed.logprobs += step.logprobs
+                completed.cached_prompt_tokens = step.cached_prompt_tokens
+                if step.finish:
+                    completed.finish, completed.runs = step.finish, step.runs
+        return completed
+
+    async def _measured(self, prompt: list[int], sampling: Sampling, rank: Rank) -> AsyncGenerator[Step, None]:
+        with self.measures.request(self.model, rank, len(prompt)) as record:
+            async with aclosing(self.engine.generate(prompt, sampling, rank)) as steps:
+                async for step in steps:
+                    record.step(step)
+                    yield step
+
+    async def choose(
+        self, parts: PromptParts, choices: Sequence[str], rank: Rank, field_name: str
+    ) -> list[ChoiceScore]:
+        prompt = self.prompt(parts, f"{field_name}.prompt")
+        encoded = [self._assembler.plain(choice) for choice in choices]
+        for index, ids in enumerate(encoded):
+            self._check_length([*prompt, *ids], f"{field_name}.choices[{index}]")
+        scores = await choose(self.engine, prompt, encoded, rank)
+        self.measures.scored(self.model, rank, len(prompt))
+        return scores
+
+
+def engine_seed(seed: int) -> int:
+    return seed % SEEDS
