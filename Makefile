@@ -128,7 +128,7 @@ down: setup ## stop the stack
 
 .PHONY: status
 status: setup ## what runs
-	@$(BIN)/anamnesis status
+	@$(BIN)/anamnesis status || true
 
 .PHONY: bench-rollout
 bench-rollout: setup model ## tokens a second of the stack against the bare engine
