@@ -93,8 +93,8 @@ def load(directory: Path) -> Templates:
     points = _table(directory / "points.toml")
     points["fragment_topics"] = tuple(points["fragment_topics"])
     topics = [_topic(name, row) for name, row in _table(directory / "topics.toml").items()]
-    general = [_template("general.toml", row) for row in _table(directory / "general.toml")["criterion"]]
-    model = [_template("model.toml", row) for row in _table(directory / "model.toml")["criterion"]]
+    general = [parse_template("general.toml", row) for row in _table(directory / "general.toml")["criterion"]]
+    model = [parse_template("model.toml", row) for row in _table(directory / "model.toml")["criterion"]]
     identifiers = [template.template_id for template in (*general, *model)]
     if twice := {name for name in identifiers if identifiers.count(name) > 1}:
         raise WrongCriteria("criteria", min(twice), "two criteria have this id")
@@ -115,7 +115,7 @@ def _topic(name: str, row: dict[str, Any]) -> Topic:
     return Topic(category, name, row["about"], Dimension[row["dimension"].upper()], row["weight"], row["again"])
 
 
-def _template(file: str, row: dict[str, Any]) -> Template:
+def parse_template(file: str, row: dict[str, Any]) -> Template:
     name = row.get("id", "?")
     known = {"id", "text", "dimension", "points", "when"} | ({"matcher", "terms"} if file == "general.toml" else set())
     try:

@@ -183,14 +183,14 @@ def test_a_trick_earns_less_than_an_honest_turn(trick: str) -> None:
     assert reward(trick) < reward("I'm sorry to hear that. When did the headache start?") - 0.1
 
 
-def test_a_criteria_file_that_is_wrong_names_file_and_criterion(tmp_path: object) -> None:
+def test_a_criteria_file_that_is_wrong_names_file_and_criterion() -> None:
     with pytest.raises(WrongCriteria, match=r"general\.toml: bad: .*telepathy"):
-        templates._template(
+        templates.parse_template(
             "general.toml",
             {"id": "bad", "text": "x", "dimension": "treatment", "matcher": "telepathy", "points": {"early": 1}},
         )
     with pytest.raises(WrongCriteria, match="points lie in"):
-        templates._template("model.toml", {"id": "z", "text": "x", "dimension": "treatment", "points": {"early": 0}})
+        templates.parse_template("model.toml", {"id": "z", "text": "x", "dimension": "treatment", "points": {"early": 0}})
 
 
 def test_every_moment_has_a_reachable_reward() -> None:
