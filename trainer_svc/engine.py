@@ -267,11 +267,14 @@ class Engine:
         return EngineState(tensors, scalars)
 
     def restore(self, state: EngineState) -> None:
-        """Weights at once; optimizer and generators when training begins, since TRL creates and seeds them then."""
+        """Weights at once; optimizer and generators when training begins, since TRL creates and seeds them then.
+
+        A state from before the first step has no optimizer yet, and TRL seeds the generators of a first step itself.
+        """
         with torch.no_grad():
             for name, parameter in self.adapter().items():
                 parameter.copy_(state.tensors[f"adapter/{name}"])
-        self._pending = state
+        self._pending = state if state.scalars["optimizer_steps"] else None
 
     def restore_pending(self) -> None:
         state, self._pending = self._pending, None

@@ -107,20 +107,23 @@ def test_loss_and_gradients_are_those_of_trl_configured_alike(config: RunConfig,
             torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-5, rtol=1e-3)
 
 
-def test_resumed_training_equals_uninterrupted_training_bit_for_bit(config: RunConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps", [0, 2])
+def test_resumed_training_equals_uninterrupted_training_bit_for_bit(
+    config: RunConfig, tmp_path: Path, steps: int
+) -> None:
     whole = engine(config, tmp_path / "a")
     whole_results = play(whole, config, 0, 4)
 
     first = engine(config, tmp_path / "b")
-    first_results = play(first, config, 0, 2)
+    first_results = play(first, config, 0, steps) if steps else []
     state = first.state()
     checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
     checkpoints.write(state.tensors, {"engine": state.scalars})
     found = checkpoints.newest()
     assert found is not None
-    second = engine(config, tmp_path / "c", steps_done=2)
+    second = engine(config, tmp_path / "c", steps_done=steps)
     second.restore(EngineState(found.tensors, found.state["engine"]))
-    second_results = play(second, config, 2, 4)
+    second_results = play(second, config, steps, 4)
 
     assert first_results + second_results == whole_results
     expected, got = whole.state(), second.state()
