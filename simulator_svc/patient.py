@@ -38,7 +38,7 @@ class PatientSettings(BaseModel):
     # Times the persona's own share of turns that show a feeling; 0 never asks the model.
     draft_share: float = Field(default=1.0, ge=0, le=10)
     draft_tokens: int = Field(default=24, ge=4, le=256)
-    temperature: float = Field(default=0.7, ge=0, le=2)
+    temperature: float = Field(default=0.5, ge=0, le=2)
     max_rewrites: int = Field(default=1, ge=0, le=8)
 
 

@@ -7,14 +7,19 @@ could obey; and it stays far below 200 tokens.
 
 from __future__ import annotations
 
+import re
+import tomllib
 from functools import cache
 from pathlib import Path
 from random import Random
 
 from simulator_svc.language import LanguageModel, ModelMessage
 from simulator_svc.personas.effects import Effects
+from simulator_svc.units.claims import words
+from simulator_svc.units.questions import phrase_pattern
 
 _PROMPT = Path(__file__).parent.parent / "prompts" / "feeling.txt"
+_OUT_OF_ROLE = Path(__file__).parent / "data" / "out_of_role.toml"
 _STOPS = (".", "!", "?", "\n")
 
 
@@ -25,7 +30,10 @@ class AffectiveUnit:
         self._temperature = temperature
 
     async def draft(self, effects: Effects, random: Random) -> str:
-        """One sentence, or nothing where the model did not come to an end. Raises ServiceError when it is late."""
+        """One sentence, or nothing where the model does not end or does not speak as a patient.
+
+        Raises ServiceError when the model is late.
+        """
         if self._language is None:
             return ""
         begins = random.choice(effects.begins)
@@ -41,10 +49,18 @@ class AffectiveUnit:
             temperature=self._temperature,
             stop=_STOPS,
         )
+        draft = f"{begins}{written.rstrip()}."
+        if _out_of_role().search(" ".join(words(draft))):
+            return ""
         # The stop is not part of what comes back; a draft near the limit was cut off in mid-sentence.
         if len(written.split()) > 0.6 * self._max_tokens:
             return ""
-        return f"{begins}{written.rstrip()}."
+        return draft
+
+
+@cache
+def _out_of_role() -> re.Pattern[str]:
+    return phrase_pattern(tomllib.loads(_OUT_OF_ROLE.read_text(encoding="utf-8"))["phrases"])
 
 
 @cache

@@ -22,7 +22,10 @@ _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _END = re.compile(r"(?<=[.!?])[\s\"']+|\n+")
 _NEUTRAL = "\u25cb"  # stands for a neutral phrase
 # "worried about it" ends in no answer, though "I have it" does: what it hangs on decides.
-_POINTING = re.compile(r" (?:about|with|of|for|to|through|by|from) (?:all )?(?:of )?(?:it|this|that|these|those)$")
+_POINTING = re.compile(
+    r" (?:about|with|of|for|to|through|by|from|handle|explain|understand|say|discuss|hear|share)"
+    r" (?:all )?(?:of )?(?:it|this|that|these|those|everything|all)$"
+)
 _CLAUSE = re.compile(r"[,;:()\u2013\u2014]|\s-\s|\.{2,}|\u2026")
 
 
@@ -62,19 +65,26 @@ class Lexicon:
     feeling: frozenset[str]
     # Where a word that is not neutral by itself is neutral in company.
     phrases: re.Pattern[str]
+    # Say nothing, as glue.
+    glue_phrases: re.Pattern[str]
     particles: frozenset[str]
     answers: re.Pattern[str]
+
+
+def _any_of(phrases: Iterable[str]) -> re.Pattern[str]:
+    longest_first = sorted(phrases, key=len, reverse=True)
+    return re.compile(r"(?<![\w'])(?:" + "|".join(map(re.escape, longest_first)) + r")(?![\w'])")
 
 
 @cache
 def lexicon() -> Lexicon:
     data = tomllib.loads(_LEXICON.read_text(encoding="utf-8"))
-    phrases = sorted(data["phrases"], key=len, reverse=True)
     return Lexicon(
         glue=frozenset(data["glue"]),
         manner=frozenset(data["manner"]),
         feeling=frozenset(data["feeling"]),
-        phrases=re.compile(r"\b(?:" + "|".join(map(re.escape, phrases)) + r")\b"),
+        phrases=_any_of(data["phrases"]),
+        glue_phrases=_any_of(data["glue_phrases"]),
         particles=frozenset(data["particles"]),
         answers=re.compile(r"\b(?:" + "|".join(map(re.escape, data["answers"])) + r")$"),
     )
@@ -122,7 +132,7 @@ class ClaimCheck:
         spoken = " ".join(words(clause))
         rest = known.phrases.sub(_NEUTRAL, spoken)
         says_something = _NEUTRAL in rest
-        for word in rest.replace(_NEUTRAL, " ").split():
+        for word in known.glue_phrases.sub(" ", rest.replace(_NEUTRAL, " ")).split():
             mood = word in known.feeling and _stem(word) not in self.touchy
             if mood or word in known.manner or word in known.particles:
                 says_something = True
