@@ -41,12 +41,19 @@ class ProcessDefinition(_Data):
     # Health is asked for this gRPC service; "" is the server's own liveness; "kafka" is a broker that answers.
     ready: str
     service: str | None = None
+    # It is stopped before those, and started when they are ready, unless `waits` is false: it only answers, and can
+    # be there before them.
     depends_on: tuple[str, ...] = ()
+    waits: bool = True
     env: Mapping[str, str] = {}
     ready_seconds: float = Field(default=120, gt=0)
     drain_seconds: float = Field(default=30, gt=0)
     # SIGTERM goes to the process alone, which stops its own children, or (a mere wrapper) to all of them.
     signal_group: bool = False
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        return self.depends_on if self.waits else ()
 
 
 class StackDefinition(_Data):

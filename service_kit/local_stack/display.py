@@ -23,6 +23,7 @@ STYLES = {
 }
 # A plain display repeats what a slow process is doing after this long.
 REPEAT_SECONDS = 10.0
+PLAIN_WIDTH = 100
 
 
 def table(views: Sequence[ProcessView], title: str) -> Table:
@@ -81,9 +82,11 @@ class Display:
         if view.phase is phase and not repeats:
             return
         self._shown[view.name] = (view.phase, now)
+        if view.found and view.phase is Phase.READY:
+            return
         line = f"  {view.name}: {view.phase.value}"
         if view.phase in (Phase.READY, Phase.STOPPED):
             line += f" after {view.seconds:.1f} s"
         elif view.phase is phase:
-            line += f" for {view.seconds:.0f} s: {view.doing}"
+            line += f" for {view.seconds:.0f} s: {view.doing[:PLAIN_WIDTH]}"
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)

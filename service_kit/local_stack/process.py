@@ -123,13 +123,8 @@ class RunningProcess:
         if self._child is not None:
             self._child.wait()
 
-    def wait_gone(self, seconds: float) -> bool:
-        """True as soon as nothing of its session runs."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if self._child is not None:
-                self._child.poll()
-            if not self.identity.session():
-                return True
-            time.sleep(POLL_SECONDS)
-        return False
+    def any_left(self) -> bool:
+        """True while anything of its session runs."""
+        if self._child is not None:
+            self._child.poll()
+        return bool(self.identity.session())

@@ -24,6 +24,7 @@ class ProcessView:
     doing: str = ""  # its last log message, or what it waits for
     pid: int | None = None
     port: int | None = None
+    found: bool = False  # it ran already, started by an earlier command
 
 
 Progress = Callable[[Sequence[ProcessView]], None]

@@ -75,6 +75,8 @@ class LocalStack:
             self._adopt()
             self._bury_the_dead()
             before = self.running
+            for name in before:
+                self._processes[name].begin_waiting()
             missing = [name for name in self.definition.names if name not in before]
             try:
                 self._check_requirements()
@@ -134,13 +136,8 @@ class LocalStack:
 
     def look(self) -> list[ProcessView]:
         """Every process of the definition as it is now: each is asked once."""
-        for name in self.running:
-            process = self._processes[name]
-            process.begin_waiting()
-            try:
-                process.look()
-            except StackError:
-                continue  # its phase says so
+        for process in self._processes.values():
+            process.ask()
         return self.views()
 
     def _adopt(self) -> None:
@@ -189,10 +186,11 @@ class LocalStack:
         waiting = [name for name in names if name not in self._processes]
         while True:
             for name in list(waiting):
-                if all(self._is_ready(other) for other in self.definition.find(name).depends_on if other in names):
+                definition = self.definition.find(name)
+                if all(self._is_ready(other) for other in definition.waits_for if other in names):
                     waiting.remove(name)
                     self._processes[name] = SupervisedProcess.start(
-                        self.definition.find(name), self._placement, self._overrides.get(name, {}), self.log(name)
+                        definition, self._placement, self._overrides.get(name, {}), self.log(name)
                     )
                     self._write_record()
             some_start = self._some_start([self._processes[name] for name in names if name in self._processes])
@@ -221,19 +219,26 @@ class LocalStack:
         ensure_topics(KafkaSettings(bootstrap=self.bootstrap, partitions=topics.partitions), topics.names)
 
     def _take_down(self, names: Collection[str], progress: Progress) -> list[str]:
-        killed = []
-        for name in reversed([name for name in self.running if name in names]):
-            if not self._processes[name].stop(lambda: progress(self.views())):
-                killed.append(name)
-        for name in names:
-            self._processes.pop(name, None)
+        """Stop together all on which no other that still runs depends, until none is left."""
+        order = [name for name in self.running if name in names]
+        left = list(order)
+        while left:
+            leaves = [name for name in left if not any(name in self.definition.find(o).depends_on for o in left)]
+            for name in leaves:
+                self._processes[name].begin_stop()
+            while not all([self._processes[name].has_stopped() for name in leaves]):
+                progress(self.views())
+                time.sleep(POLL_SECONDS)
+            progress(self.views())
+            left = [name for name in left if name not in leaves]
+        killed = [name for name in order if self._processes.pop(name).overran]
         self._write_record()
         return killed
 
     def _view(self, name: str) -> ProcessView:
         if name in self._processes:
             return self._processes[name].view()
-        missing = [other for other in self.definition.find(name).depends_on if not self._is_ready(other)]
+        missing = [other for other in self.definition.find(name).waits_for if not self._is_ready(other)]
         doing = f"waits for {', '.join(missing)}" if missing else ""
         return ProcessView(name, Phase.WAITING, doing=doing, port=self._placement.ports[name])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from service_kit.errors import FailedPrecondition
@@ -25,14 +25,25 @@ class StackError(FailedPrecondition):
 
 
 class SupervisedProcess:
-    def __init__(self, definition: ProcessDefinition, port: int, log: Path, running: RunningProcess) -> None:
+    def __init__(
+        self,
+        definition: ProcessDefinition,
+        port: int,
+        log: Path,
+        running: RunningProcess,
+        phase: Phase = Phase.STARTING,
+    ) -> None:
         self.definition = definition
         self.running = running
-        self.phase = Phase.STARTING
+        self.phase = phase
+        # True after it had to be killed, because it did not end within its drain bound.
+        self.overran = False
+        self._found = phase is Phase.READY
         self._port = port
         self._log = log
-        self._began = time.monotonic() - running.identity.age
+        self._began = time.monotonic()
         self._seconds = 0.0
+        self._leader_gone_at: float | None = None
 
     @classmethod
     def start(
@@ -50,8 +61,8 @@ class SupervisedProcess:
     def found(
         cls, definition: ProcessDefinition, placement: Placement, identity: ProcessIdentity, log: Path
     ) -> SupervisedProcess:
-        """One that an earlier command started."""
-        return cls(definition, placement.ports[definition.name], log, RunningProcess(identity))
+        """One that an earlier command started, and waited for."""
+        return cls(definition, placement.ports[definition.name], log, RunningProcess(identity), Phase.READY)
 
     def begin_waiting(self) -> None:
         """Its readiness is doubted: ask again, with the whole bound."""
@@ -73,15 +84,38 @@ class SupervisedProcess:
                 "NOT_READY", f"{self.definition.name} is not ready after {self._seconds:.0f} s; {self._log_end()}"
             )
 
-    def stop(self, shown: Callable[[], None]) -> bool:
-        """SIGTERM, and after the drain bound SIGKILL for it and its children. True if it ended by itself."""
+    def ask(self) -> None:
+        """See how it does, whatever that is: nothing is raised."""
+        self._seconds = self.running.identity.age
+        if not self.running.alive:
+            self.phase = Phase.FAILED
+        else:
+            self.phase = Phase.READY if is_ready(self._port, self.definition.ready) else Phase.STARTING
+
+    def begin_stop(self) -> None:
         self.phase, self._began = Phase.STOPPING, time.monotonic()
-        shown()
-        drained = self._drain(shown)
-        self.running.kill_all()
-        self.phase, self._seconds = Phase.STOPPED, time.monotonic() - self._began
-        shown()
-        return drained
+        if self.definition.signal_group:
+            self.running.signal_all(signal.SIGTERM)
+        else:
+            self.running.signal(signal.SIGTERM)
+
+    def has_stopped(self) -> bool:
+        """True once nothing of it runs. What overruns its bound is killed, and so are children that outlive it."""
+        if self.phase is Phase.STOPPED:
+            return True
+        self._seconds = time.monotonic() - self._began
+        if self._leader_gone_at is None and not self.running.alive:
+            self._leader_gone_at = self._seconds
+        if self._leader_gone_at is not None and not self.definition.signal_group:
+            overran, bound = False, self._leader_gone_at + ORPHAN_SECONDS
+        else:
+            overran, bound = True, self.definition.drain_seconds
+        if self.running.any_left():
+            if self._seconds < bound:
+                return False
+            self.overran = overran
+        self.kill()
+        return True
 
     def kill(self) -> None:
         """End it with its children at once, as a machine that fails would."""
@@ -90,23 +124,9 @@ class SupervisedProcess:
 
     def view(self) -> ProcessView:
         doing = "" if self.phase is Phase.READY else last_message(self._log)
-        return ProcessView(self.definition.name, self.phase, self._seconds, doing, self.running.pid, self._port)
-
-    def _drain(self, shown: Callable[[], None]) -> bool:
-        if self.definition.signal_group:
-            self.running.signal_all(signal.SIGTERM)
-        else:
-            self.running.signal(signal.SIGTERM)
-        while (seconds := time.monotonic() - self._began) < self.definition.drain_seconds:
-            self._seconds = seconds
-            if self.running.wait_gone(POLL_SECONDS):
-                return True
-            if not self.running.alive and not self.definition.signal_group:
-                # It ended in good order and left something behind, which is no part of its drain.
-                self.running.wait_gone(ORPHAN_SECONDS)
-                return True
-            shown()
-        return False
+        return ProcessView(
+            self.definition.name, self.phase, self._seconds, doing, self.running.pid, self._port, self._found
+        )
 
     def _how_it_died(self) -> str:
         code = self.running.exit_code

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,7 @@ def make_stack(tmp_path: Path) -> Iterator[MakeStack]:
     made: list[LocalStack] = []
 
     def make(*processes: ProcessDefinition, **more: object) -> LocalStack:
-        definition = StackDefinition(process=processes, requires=more.pop("requires", ()))  # type: ignore[arg-type]
+        definition = StackDefinition(process=processes, requires=more.pop("requires", ()))
         made.append(LocalStack(tmp_path / "state", definition=definition, **more))  # type: ignore[arg-type]
         return made[-1]
 
@@ -88,6 +88,32 @@ def test_each_starts_after_those_it_depends_on_are_ready(make_stack: MakeStack) 
         else:
             assert views["first"].phase is Phase.READY
     assert stack.stop() == []
+
+
+def test_one_that_only_answers_does_not_wait_and_still_stops_first(make_stack: MakeStack) -> None:
+    stack = make_stack(tiny("slow", "never", ready_seconds=60), tiny("quick", depends_on=("slow",), waits=False))
+    phases: list[tuple[Phase, ...]] = []
+
+    class EnoughSeen(Exception):
+        pass
+
+    def watch(views: Sequence[ProcessView]) -> None:
+        phases.append(tuple(view.phase for view in views))
+        if phases[-1] == (Phase.STARTING, Phase.READY):
+            raise EnoughSeen
+
+    with pytest.raises(EnoughSeen):
+        stack.start(watch)
+    stopping = [pair for pair in phases if Phase.STOPPING in pair]
+    assert all(pair[1] is Phase.STOPPED for pair in stopping if pair[0] is Phase.STOPPING)
+
+
+def test_those_that_do_not_depend_on_each_other_stop_together(make_stack: MakeStack) -> None:
+    stack = make_stack(tiny("one", "deaf", drain_seconds=2), tiny("two", "deaf", drain_seconds=2))
+    stack.start()
+    began = time.monotonic()
+    assert stack.stop() == ["one", "two"]
+    assert time.monotonic() - began < 3.5
 
 
 def test_a_process_that_dies_at_start_is_named_with_its_code_and_last_lines_and_the_rest_is_stopped(
