@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -37,6 +38,8 @@ _consumed = metrics.get_meter(__name__).create_counter(
     "anamnesis.kafka.consumed", unit="{message}", description="Messages read and decoded, by topic"
 )
 _KEEP_ALIVE_MS = 50
+_LOOK_MS = 5
+_REST_MS = 100
 
 
 @dataclass(frozen=True)
@@ -146,15 +149,11 @@ class EventConsumer(Generic[M]):
 
     def keep_alive(self) -> None:
         """Stay a member of the group without taking anything, while there is no room for more."""
-        with self._lock, kafka_failures(self._settings.bootstrap):
-            paused = self._consumer.assignment()
-            self._consumer.pause(*paused)
-            try:
-                # A partition that is assigned just now is not paused: what it gives is read again later.
-                for partition, batch in self._fetch(_KEEP_ALIVE_MS, 500).items():
-                    self._consumer.seek(partition, batch[0].offset)
-            finally:
-                self._consumer.resume(*(paused & self._consumer.assignment()))
+        # A broker that is away may come back.
+        with self._lock, kafka_failures(self._settings.bootstrap), suppress(RetriableError):
+            # A partition that is assigned just now is not paused: what it gives is read again later.
+            for partition, batch in self._rest(_KEEP_ALIVE_MS, 500).items():
+                self._consumer.seek(partition, batch[0].offset)
 
     def reject(self, record: Record[M], reason: str, detail: str) -> None:
         """Put a message that was decoded but makes no sense to its reader with the dead letters. Raises Unavailable."""
@@ -224,14 +223,30 @@ class EventConsumer(Generic[M]):
             admin.close()
 
     def _fetch(self, timeout_ms: int, limit: int) -> dict[Any, list[Any]]:
-        started = time.monotonic()
+        """Short looks with rests: the laptop's broker answers an empty fetch at once; asked on and on it costs a core."""
+        until = time.monotonic() + timeout_ms / 1000
         try:
-            batches: dict[Any, list[Any]] = self._consumer.poll(timeout_ms=timeout_ms, max_records=limit)
+            while not (batches := self._poll(min(_LOOK_MS, _left_ms(until)), limit)):
+                if _left_ms(until) == 0 or (batches := self._rest(min(_REST_MS, _left_ms(until)), limit)):
+                    break
+            return batches
         except RetriableError as error:
             log.warning("the broker is away", extra={"topic": self._topic, "error": str(error)})
             # It is raised at once: whoever polls in a loop must not spin.
-            time.sleep(max(0.0, timeout_ms / 1000 - (time.monotonic() - started)))
+            time.sleep(_left_ms(until) / 1000)
             return {}
+
+    def _rest(self, timeout_ms: int, limit: int) -> dict[Any, list[Any]]:
+        """Fetch nothing and let the group's affairs go on: joining it takes longer than a look."""
+        paused = self._consumer.assignment()
+        self._consumer.pause(*paused)
+        try:
+            return self._poll(timeout_ms, limit)  # of a partition that is assigned just now something may come
+        finally:
+            self._consumer.resume(*(paused & self._consumer.assignment()))
+
+    def _poll(self, timeout_ms: int, limit: int) -> dict[Any, list[Any]]:
+        batches: dict[Any, list[Any]] = self._consumer.poll(timeout_ms=timeout_ms, max_records=limit)
         return batches
 
     def _record(self, raw: Any, headers: tuple[tuple[str, bytes], ...]) -> Record[M]:
@@ -264,3 +279,7 @@ class EventConsumer(Generic[M]):
             return {}
         ends = self._consumer.end_offsets(partitions, timeout_ms=self._timeout_ms)
         return {partition.partition: offset for partition, offset in ends.items()}
+
+
+def _left_ms(until: float) -> int:
+    return max(0, round((until - time.monotonic()) * 1000))
