@@ -77,8 +77,10 @@ def prescribes_with_dose(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> 
     asked = questions(turn.text)
     for sentence in sentences(turn.text):
         dose = _DOSE.search(sentence.text)
+        if dose is None or _REPORTED.search(sentence.text):
+            continue
         drug = next(terms.hits(sentence.text), None)
-        if dose is None or drug is None or _REPORTED.search(sentence.text):
+        if drug is None:
             continue
         if any(q.sentence == sentence.span for q in asked) or negated(sentence.text, drug.start(), drug.end()):
             continue

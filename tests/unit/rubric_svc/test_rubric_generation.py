@@ -190,7 +190,9 @@ def test_a_criteria_file_that_is_wrong_names_file_and_criterion() -> None:
             {"id": "bad", "text": "x", "dimension": "treatment", "matcher": "telepathy", "points": {"early": 1}},
         )
     with pytest.raises(WrongCriteria, match="points lie in"):
-        templates.parse_template("model.toml", {"id": "z", "text": "x", "dimension": "treatment", "points": {"early": 0}})
+        templates.parse_template(
+            "model.toml", {"id": "z", "text": "x", "dimension": "treatment", "points": {"early": 0}}
+        )
 
 
 def test_every_moment_has_a_reachable_reward() -> None:
