@@ -120,6 +120,7 @@ class Run:
         if self._saved is not None:
             self._engine.restore(self._saved)
         self._progress("loading_model", 1, 1)
+        self._orders.check()
 
     def publish_weights(self) -> None:
         """Every policy replica serves this step's weights, or says why not; one that failed gets the next version."""

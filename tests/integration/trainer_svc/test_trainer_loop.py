@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from trainer_world import World, completed, troubled
 
 from service_kit.errors import FailedPrecondition, InvalidArgument, NotFound
+from tests.integration.trainer_svc.trainer_world import World, completed, troubled
 from trainer_svc.runs import RunRecord, State
 
 SPEC = {

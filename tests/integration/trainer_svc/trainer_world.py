@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
+from typing import Any
 
 import grpc
 import torch
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from anamnesis.common.v1 import dialogue_pb2, rollout_pb2
-from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
+from anamnesis.inference.v1 import inference_pb2
 from service_kit.kafka.consumer import EventConsumer
 from service_kit.kafka.producer import EventProducer
 from service_kit.kafka.settings import KafkaSettings
@@ -138,7 +139,7 @@ class Worker(threading.Thread):
         self.join(60)
 
 
-class Policy(inference_pb2_grpc.InferenceServiceServicer):
+class Policy:
     """Takes every version whose digest is right, or fails as told."""
 
     def __init__(self, store: Path) -> None:
@@ -147,7 +148,7 @@ class Policy(inference_pb2_grpc.InferenceServiceServicer):
         self.refuse = False
 
     def UpdateWeights(
-        self, request: inference_pb2.UpdateWeightsRequest, context: grpc.ServicerContext
+        self, request: inference_pb2.UpdateWeightsRequest, context: Any
     ) -> inference_pb2.UpdateWeightsResponse:
         if self.refuse:
             context.abort(grpc.StatusCode.INTERNAL, "out of memory")
@@ -168,7 +169,14 @@ class World:
             (cases / f"c{number}.toml").write_text(f'case_id = "c{number}"\nsplit = "{split}"\n')
         self.policy = Policy(directory / "state" / "weights")
         self._policies = grpc.server(futures.ThreadPoolExecutor(4))
-        inference_pb2_grpc.add_InferenceServiceServicer_to_server(self.policy, self._policies)
+        update = grpc.unary_unary_rpc_method_handler(
+            self.policy.UpdateWeights,
+            request_deserializer=inference_pb2.UpdateWeightsRequest.FromString,
+            response_serializer=inference_pb2.UpdateWeightsResponse.SerializeToString,
+        )
+        service = "anamnesis.inference.v1.InferenceService"
+        handler = grpc.method_handlers_generic_handler(service, {"UpdateWeights": update})
+        self._policies.add_generic_rpc_handlers((handler,))
         port = self._policies.add_insecure_port("127.0.0.1:0")
         self._policies.start()
         kafka = KafkaSettings(bootstrap=bootstrap)

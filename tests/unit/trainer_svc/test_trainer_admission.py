@@ -40,7 +40,9 @@ def test_dropped_groups_give_their_place_back_and_staleness_stays_bounded() -> N
     """Most groups are dropped; every step still comes, and no trained group was asked for more than η versions ago."""
     source = random.Random(1)
     size, eta, steps, batch = 4, 1, 50, 8
-    version, accepted, running, waiting = 0, 0, [], []
+    version, accepted = 0, 0
+    running: list[int] = []
+    waiting: list[int] = []
     for _ in range(10_000):
         room = capacity(
             max_concurrent=64, running=len(running) * size, staleness=eta, version=version,

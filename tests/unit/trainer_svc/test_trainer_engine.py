@@ -77,7 +77,7 @@ def test_loss_and_gradients_are_those_of_trl_configured_alike(config: RunConfig,
                 parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.3)
 
     loss = ours._compute_loss(ours.model, group)
-    loss.backward()
+    torch.autograd.backward(loss)
     gradients = {n: p.grad.clone() for n, p in ours.model.named_parameters() if p.grad is not None}
     ours.model.zero_grad()
 
@@ -99,7 +99,7 @@ def test_loss_and_gradients_are_those_of_trl_configured_alike(config: RunConfig,
             "old_per_token_logps": pad([torch.tensor(s.logprobs) for s in group.samples], batch_first=True),
         },
     )
-    theirs.backward()
+    torch.autograd.backward(theirs)
     torch.testing.assert_close(loss, theirs, atol=1e-5, rtol=1e-4)
     assert gradients
     for name, parameter in ours.model.named_parameters():

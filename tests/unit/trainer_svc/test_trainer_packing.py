@@ -48,14 +48,14 @@ def test_packed_group_has_the_log_probs_and_gradients_of_padded_rows(
 ) -> None:
     expected = plain(model, rows, trained)
     weights = [torch.linspace(-1, 1, len(at)) for at in trained]
-    sum((e * w).sum() for e, w in zip(expected, weights, strict=True)).backward()
+    torch.autograd.backward([(e * w).sum() for e, w in zip(expected, weights, strict=True)])
     gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
 
     logp, entropy = packed_logprobs(model, rows, trained, TEMPERATURE)
     for got, want in zip(logp, expected, strict=True):
         torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
-    sum((e * w).sum() for e, w in zip(logp, weights, strict=True)).backward()
+    torch.autograd.backward([(e * w).sum() for e, w in zip(logp, weights, strict=True)])
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[name], atol=1e-4, rtol=1e-4)
     assert all(bool((values > 0).all()) for values in entropy)
