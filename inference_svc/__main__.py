@@ -52,7 +52,9 @@ async def main(settings: InferenceSettings) -> None:
             servicer.embedder.close()
         engine.stop()
 
-    await serve(settings, f"inference-{settings.deployment}", register, prepare=prepare, close=close)
+    await serve(
+        settings, f"inference-{settings.deployment}", register, prepare=prepare, close=close, failure=engine.death
+    )
 
 
 if __name__ == "__main__":

@@ -28,8 +28,7 @@ from service_kit.errors import DeadlineExceeded, InvalidArgument, ServiceError, 
 
 log = logging.getLogger(__name__)
 
-# vLLM's own bound on token ids whose log-prob one request may ask for.
-MAX_SCORED_TOKENS = 128
+WATCH_SECONDS = 0.5
 
 
 class Rank(IntEnum):
@@ -112,6 +111,11 @@ class Engine:
     @property
     def dead(self) -> bool:
         return self._broken or (self._llm is not None and bool(self._llm.errored))
+
+    async def death(self) -> None:
+        """Returns once the engine has died. It does not come back to life."""
+        while not self.dead:
+            await asyncio.sleep(WATCH_SECONDS)
 
     @property
     def max_prompt_tokens(self) -> int:

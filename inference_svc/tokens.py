@@ -52,7 +52,8 @@ class PromptAssembler:
         """The prompt for the assistant's next turn; without new messages, the ids so far are continued as they are."""
         ids = list(token_ids_so_far)
         if new_messages:
-            ids += self._after(ids, new_messages) if ids else self._tokens(self._render(new_messages))
+            new = [ChatMessage(message.role, self._harmless(message.content)) for message in new_messages]
+            ids += self._after(ids, new) if ids else self._tokens(self._render(new))
         return ids + self.plain(answer_prefix)
 
     def plain(self, text: str) -> list[int]:
@@ -72,13 +73,12 @@ class PromptAssembler:
         return self._tokens(following)
 
     def _render(self, messages: Sequence[ChatMessage]) -> str:
-        dialogue = [{"role": m.role, "content": self._harmless(m.content)} for m in messages]
+        dialogue = [{"role": message.role, "content": message.content} for message in messages]
         return str(self._tokenizer.apply_chat_template(dialogue, tokenize=False, add_generation_prompt=True))
 
     def _harmless(self, content: str) -> str:
         """A control word in a message gets a space after its first character, so it stays text."""
-        if SENTINEL in content:
-            content = content.replace(SENTINEL, "")
+        content = content.replace(SENTINEL, "")
         for word in self._control_words:
             if word in content:
                 content = content.replace(word, f"{word[0]} {word[1:]}")

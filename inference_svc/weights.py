@@ -16,7 +16,7 @@ from typing import Protocol
 
 from inference_svc.engine import PauseMode
 from inference_svc.versions import BASE, Version
-from inference_svc.weight_store import Announced, WeightStore
+from inference_svc.weight_store import Announced
 from service_kit.errors import FailedPrecondition, ServiceError
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,14 @@ class Switchable(Protocol):
     async def switch(self, directory: Path, version: Version, mode: PauseMode, previous: Path) -> int: ...
 
 
+class Store(Protocol):
+    """What an update needs of the weight store; see WeightStore."""
+
+    def checked(self, announced: Announced) -> Path: ...
+
+    def current(self) -> Announced | None: ...
+
+
 @dataclass(frozen=True)
 class Update:
     mode: PauseMode
@@ -39,7 +47,7 @@ class Update:
 
 class WeightUpdater:
     def __init__(
-        self, engine: Switchable, store: WeightStore, base_directory: Path, updated: Callable[[float], None]
+        self, engine: Switchable, store: Store, base_directory: Path, updated: Callable[[float], None]
     ) -> None:
         self._engine = engine
         self._store = store
