@@ -52,10 +52,13 @@ async def serve(
     prepare: Step | None = None,
     drain: Step | None = None,
     close: Step | None = None,
+    failure: Step | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. `register` adds servicers and returns their full names.
 
     `drain` is for what else the process serves: it runs beside the drain of gRPC and keeps the same bound.
+    `failure` returns when the process has lost what it cannot work without and will not regain: from then on health is
+    NOT_SERVING, "" too, so that whoever supervises it starts it again.
     """
     configure_logging(service, settings.log_level)
     exported = configure_telemetry(service, settings.otlp_endpoint)
@@ -67,7 +70,7 @@ async def serve(
         if await _prepared(prepare, stop):
             await server.ready()
             log.info("serving", extra={"host": settings.host, "port": port, "services": server.names})
-            await stop.wait()
+            await _stopped_or_failed(server, failure, stop)
     finally:
         log.info("draining", extra={"in_flight": server.admission.in_flight, "limit_seconds": settings.drain_seconds})
         try:
@@ -119,6 +122,11 @@ class GrpcServer:
         self.admission.phase = Phase.SERVING
         for name in self.names:
             await self._health.set(name, _SERVING)
+
+    async def fail(self) -> None:
+        """Calls are still let in, for the service to say what is wrong."""
+        for name in ["", *self.names]:
+            await self._health.set(name, _NOT_SERVING)
 
     async def drain(self, seconds: float) -> None:
         """Let nobody in, finish what is in flight, stop."""
@@ -180,6 +188,21 @@ async def _prepared(prepare: Step | None, stop: asyncio.Event) -> bool:
         log.exception("cannot start", extra={"reason": str(error)})
         raise StartFailed(str(error)) from error
     return True
+
+
+async def _stopped_or_failed(server: GrpcServer, failure: Step | None, stop: asyncio.Event) -> None:
+    if failure is None:
+        await stop.wait()
+        return
+    failing = asyncio.ensure_future(failure())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({failing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if failing.done():
+        await server.fail()
+        log.error("not serving any more: start the process again")
+        await stopping
+    else:
+        failing.cancel()
 
 
 def _stop_signal() -> asyncio.Event:
