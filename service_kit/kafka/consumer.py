@@ -223,7 +223,7 @@ class EventConsumer(Generic[M]):
             admin.close()
 
     def _fetch(self, timeout_ms: int, limit: int) -> dict[Any, list[Any]]:
-        """Short looks with rests: the laptop's broker answers an empty fetch at once; asked on and on it costs a core."""
+        """Short looks with rests: asked without a pause, a broker that answers empty fetches at once costs a core."""
         until = time.monotonic() + timeout_ms / 1000
         try:
             while not (batches := self._poll(min(_LOOK_MS, _left_ms(until)), limit)):
