@@ -77,7 +77,7 @@ class Conversation:
     def _patient_says(self, text: str) -> None:
         self._say(dialogue_pb2.ROLE_USER, text)
         self.console.print(_PATIENT, end="")
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     async def _doctor_speaks(self) -> None:
         """The answer is shown as it is written, and is part of the dialogue once it is whole."""

@@ -82,33 +82,19 @@ def held_out_table(held_out: trainer_pb2.HeldOut) -> Table:
 
 def ledger_table(run: trainer_pb2.Run) -> Table:
     table = Table(title="Ledger: where every request went", title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in (
-        "purpose",
-        "published",
-        "trained",
-        "used",
-        "dropped",
-        "outstanding",
-        "duplicates",
-        "dropped because",
-    ):
-        table.add_column(heading, justify="left" if heading in ("purpose", "dropped because") else "right")
+    for heading in ("purpose", "published", "trained", "used", "dropped", "outstanding", "duplicates"):
+        table.add_column(heading, justify="left" if heading == "purpose" else "right", no_wrap=True)
     for account in run.ledger:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(account.dropped.items()))
-        table.add_row(
-            purpose_name(account),
-            str(account.published),
-            str(account.trained),
-            str(account.used),
-            str(dropped_total(account)),
-            str(account.outstanding),
-            str(account.duplicates),
-            escape(reasons) or "-",
-        )
+        counts = (account.trained, account.used, dropped_total(account), account.outstanding, account.duplicates)
+        table.add_row(purpose_name(account), str(account.published), *map(str, counts))
     return table
 
 
 def _print_ledger_verdict(run: trainer_pb2.Run, console: Console) -> None:
+    for account in run.ledger:
+        if account.dropped:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(account.dropped.items()))
+            console.print(f"dropped of {purpose_name(account)}: {escape(reasons)}", highlight=False)
     gaps = ledger_gaps(run)
     if not gaps:
         console.print("[green]The ledger adds up:[/green] published = trained + used + dropped + outstanding.")
@@ -146,12 +132,12 @@ def spoken(dialogue: dialogue_pb2.Dialogue) -> list[str]:
 def runs_table(runs: Sequence[trainer_pb2.Run]) -> Table:
     table = Table(box=None, padding=(0, 1))
     for heading in ("run", "preset", "state", "step", "started", "held-out"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=True, overflow="fold")  # a run's id is there to be copied
     for run in runs:
         held_out = (
             f"{run.held_out.mean_before:.3f} -> {run.held_out.mean_after:.3f}" if run.HasField("held_out") else "-"
         )
-        started = run.started_at.ToDatetime().strftime("%Y-%m-%d %H:%M:%S") if run.HasField("started_at") else "-"
+        started = run.started_at.ToDatetime().strftime("%m-%d %H:%M") if run.HasField("started_at") else "-"
         table.add_row(
             run.run_id,
             run.spec.preset,
