@@ -21,7 +21,7 @@ from inference_svc.tokens import ChatMessage, Role
 from inference_svc.versions import Run, Version
 from inference_svc.weight_store import Announced
 from inference_svc.weights import WeightUpdater
-from service_kit.errors import Code, FailedPrecondition, ServiceError, Unavailable, Unimplemented
+from service_kit.errors import FailedPrecondition, ServiceError, Unavailable, Unimplemented
 
 SERVICE = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
 
@@ -92,6 +92,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         with self.text.admission.admitted(len(request.requests), rank):
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(self._complete(item, i)) for i, item in enumerate(request.requests)]
+        self._check_alive()
         return pb.GenerateBatchResponse(completions=[task.result() for task in running])
 
     async def _complete(self, request: pb.GenerateRequest, index: int) -> pb.Completion:
@@ -99,7 +100,6 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             prompt = self._prompt(request, f"requests[{index}].")
             completed = await self.text.complete(prompt, sampling(request), RANKS[request.priority])
         except ServiceError as error:
-            self._raise_if_dead(error)
             return pb.Completion(error_reason=error.reason, error_message=error.message)
         return completion_message(completed)
 
@@ -109,13 +109,13 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         with self.text.admission.admitted(len(request.items), rank):
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(self._choose(item, i, rank)) for i, item in enumerate(request.items)]
+        self._check_alive()
         return pb.ChooseResponse(results=[task.result() for task in running])
 
     async def _choose(self, item: pb.ChooseItem, index: int, rank: Rank) -> pb.ChooseResult:
         try:
             scores = await self.text.choose(parts(item.prompt), item.choices, rank, f"items[{index}]")
         except ServiceError as error:
-            self._raise_if_dead(error)
             return pb.ChooseResult(error_reason=error.reason, error_message=error.message)
         messages = [
             pb.ChoiceScore(choice=choice, probability=s.probability, logprob=s.logprob, token_count=s.token_count)
@@ -180,9 +180,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self.text.check_model(request.model)
         return self.text.prompt(parts(request.prompt), f"{path}prompt")
 
-    def _raise_if_dead(self, error: ServiceError) -> None:
+    def _check_alive(self) -> None:
         """A dead engine is no single prompt's outcome."""
-        if error.code is Code.UNAVAILABLE and self.text.engine.dead:
+        if self.text.engine.dead:
             raise Unavailable("engine", "the engine has died")
 
 
