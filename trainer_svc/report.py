@@ -53,7 +53,7 @@ def _learning(
     low = [m - s for m, s in zip(mean, spread, strict=True)]
     high = [m + s for m, s in zip(mean, spread, strict=True)]
     curve.fill_between(steps, low, high, color=ACCENT, alpha=0.15, linewidth=0)
-    _label(curve, "Reward on training fragments (mean, ±1 sd)", "step", "reward")
+    _label(curve, "Reward in training (mean, ± deviation within a group)", "step", "reward")
     if held_out is not None:
         paired = sorted(before.keys() & after.keys())
         errors = [standard_error([side[i].reward for i in paired]) for side in (before, after)]

@@ -83,7 +83,7 @@ class RunStore:
     def create(
         self, run_id: str, preset: str, overrides: Mapping[str, str], seed: int, config: str, steps: int
     ) -> RunRecord:
-        """The new run, or the one that has this id already. One active run a policy deployment."""
+        """The new run, or the one that has this id already. Its first event is that of its first incarnation."""
         with transaction(self._db):
             if (known := self.find(run_id)) is not None:
                 return known
@@ -93,7 +93,6 @@ class RunStore:
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (run_id, preset, json.dumps(dict(overrides)), str(seed), config, State.STARTING, steps, self._clock()),
             )
-            self._append(run_id, "state", {"state": State.STARTING})
         return self.get(run_id)
 
     def find(self, run_id: str) -> RunRecord | None:
