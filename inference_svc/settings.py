@@ -30,7 +30,7 @@ class InferenceSettings(ServiceSettings):
     max_num_seqs: int = Field(default=64, ge=1)
     # Requests taken in and not finished; beyond them RESOURCE_EXHAUSTED.
     max_unfinished: int = Field(default=1024, ge=1)
-    kv_cache_gib: float = Field(default=2.0, gt=0)
+    kv_cache_gib: float = Field(default=1.0, gt=0)
     # Prefix-cache blocks: a shared prefix hits in whole blocks only. The CPU kernels want multiples of 32.
     block_size: int = Field(default=32, ge=16)
     # Without compilation the engine starts in seconds instead of minutes and is slower.
