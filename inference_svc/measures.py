@@ -41,7 +41,6 @@ class Measures:
         self._gauges = gauges
         self.prompt_tokens = 0
         self.generated_tokens = 0
-        self.cached_prompt_tokens = 0
         self.finished = 0
         self.aborted = 0
         self.failed = 0
@@ -104,13 +103,12 @@ class Measures:
     def _count(self, outcome: str, rank: Rank, prompt_tokens: int, record: RequestRecord) -> None:
         self.prompt_tokens += prompt_tokens
         self.generated_tokens += record.generated
-        self.cached_prompt_tokens += record.cached
         self.finished += outcome == "finished"
         self.aborted += outcome == "aborted"
         self.failed += outcome == "failed"
         labels = {"deployment": self._deployment, "priority": rank.name.lower()}
         self._requests.add(1, {**labels, "outcome": outcome})
-        for kind, count in (("prompt", prompt_tokens), ("generated", record.generated), ("cached", record.cached)):
+        for kind, count in (("prompt", prompt_tokens), ("generated", record.generated)):
             self._tokens.add(count, {**labels, "kind": kind})
 
     def _observe(self, attribute: str) -> Callable[[CallbackOptions], Iterable[Observation]]:

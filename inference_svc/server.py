@@ -168,7 +168,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             kv_cache_usage=engine.gauges.kv_cache_usage,
             prompt_tokens=measures.prompt_tokens,
             generated_tokens=measures.generated_tokens,
-            cached_prompt_tokens=measures.cached_prompt_tokens,
+            cached_prompt_tokens=engine.gauges.prefix_hits,
             requests_finished=measures.finished,
             requests_aborted=measures.aborted,
             requests_failed=measures.failed,
