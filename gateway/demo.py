@@ -75,19 +75,25 @@ def run_demo(plan: DemoPlan, console: Console) -> int:
 
 
 async def train(stack: LocalStack, plan: DemoPlan, console: Console, stages: Stages) -> trainer_pb2.Run:
-    """Start a run and follow it to its end, or to the death of a process that it needs."""
+    """A run from its start to its end, or to the death of a process that it needs."""
+    training = asyncio.create_task(_start_and_watch(stack, plan, console, stages))
+    dying = asyncio.create_task(_death(stack))
+    try:
+        await asyncio.wait((training, dying), return_when=asyncio.FIRST_COMPLETED)
+        if training.done() and training.exception() is not None:
+            stack.check()  # where a process has died, that is the cause and this its effect
+        return training.result() if training.done() else dying.result()
+    finally:
+        for task in (training, dying):
+            task.cancel()
+        await asyncio.gather(training, dying, return_exceptions=True)
+
+
+async def _start_and_watch(stack: LocalStack, plan: DemoPlan, console: Console, stages: Stages) -> trainer_pb2.Run:
     async with AnamnesisClient(stack.targets["gateway"]) as client:
         run = await client.start_run(plan.preset, plan.overrides, seed=plan.seed)
         stages.say(f"Run {run.run_id}: held-out consultations before, training, held-out consultations after")
-        watching = asyncio.create_task(watch_run(client, run.run_id, console))
-        dying = asyncio.create_task(_death(stack))
-        try:
-            await asyncio.wait((watching, dying), return_when=asyncio.FIRST_COMPLETED)
-            return watching.result() if watching.done() else dying.result()
-        finally:
-            for task in (watching, dying):
-                task.cancel()
-            await asyncio.gather(watching, dying, return_exceptions=True)
+        return await watch_run(client, run.run_id, console)
 
 
 async def _death(stack: LocalStack) -> NoReturn:

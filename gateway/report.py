@@ -71,7 +71,7 @@ def held_out_table(held_out: trainer_pb2.HeldOut) -> Table:
     )
     untrained = held_out.untrained_after - held_out.untrained_before
     table.add_row(
-        "not trained on",
+        "coherence (untrained)",
         f"{held_out.untrained_before:.3f}",
         f"{held_out.untrained_after:.3f}",
         f"{untrained:+.3f}",

@@ -130,7 +130,7 @@ async def inference() -> AsyncIterator[FaultyInference]:
 
 @dataclass
 class BreakingTrainer(trainer_pb2_grpc.TrainerServiceServicer):
-    """A run of `events` events whose watch breaks after every `events_a_stream` of them."""
+    """A run of `events` events whose watch breaks after each `events_a_stream`; to start one takes for ever."""
 
     events: int = 7
     events_a_stream: int = 3
@@ -148,6 +148,10 @@ class BreakingTrainer(trainer_pb2_grpc.TrainerServiceServicer):
         if first + self.events_a_stream <= self.events:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the trainer is restarting")
 
+    async def StartRun(self, request: trainer_pb2.StartRunRequest, context: Any) -> trainer_pb2.StartRunResponse:
+        await asyncio.sleep(3600)
+        return trainer_pb2.StartRunResponse()
+
     async def GetRun(self, request: trainer_pb2.GetRunRequest, context: Any) -> trainer_pb2.GetRunResponse:
         run = trainer_pb2.Run(run_id=request.run_id, state=trainer_pb2.RUN_STATE_SUCCEEDED)
         return trainer_pb2.GetRunResponse(run=run)
@@ -155,7 +159,7 @@ class BreakingTrainer(trainer_pb2_grpc.TrainerServiceServicer):
     def _unbuilt(self, request: Any, context: Any) -> Any:
         raise Unimplemented("this fake has no such method")
 
-    StartRun = ListRuns = PauseRun = ResumeRun = CancelRun = ExportModel = _unbuilt
+    ListRuns = PauseRun = ResumeRun = CancelRun = ExportModel = _unbuilt
 
 
 @pytest.fixture
