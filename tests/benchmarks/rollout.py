@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -63,6 +64,7 @@ class Workload:
         self._traffic = traffic
         self._cases = [case.case_id for case in CaseLibrary.load().list(split=Split.TRAIN)]
         wanted = consultations(new_run(), self._cases, contexts * 4, turns=2, tokens=32, purpose=PURPOSE_CONTEXT)[::4]
+        traffic.publish(wanted)
         played = traffic.terminal(wanted, PASS_SECONDS)
         self._slices = [piece for trajectory in played for piece in slices(trajectory)]
         self._taken = 0
@@ -239,6 +241,7 @@ def main() -> None:
     parser.add_argument("--consultations", type=int, default=16)
     parser.add_argument("--concurrency", type=int, default=32)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the stack is stopped
     console = Console(width=120)
     passes: list[tuple[Pass, Pass]] = []
     with running_stack(options.concurrency, console) as stack:
