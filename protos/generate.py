@@ -1,6 +1,6 @@
 """Builds the Python code of the contracts into protos/gen, for `make protos` and for the package build.
 
-Invariant: what is generated is a function of the .proto files and the pinned tools alone; nothing generated is committed.
+Invariant: what is generated is a function of the .proto files and the pinned tools alone, and is never committed.
 `buf/validate/validate.proto` is not vendored: it is taken from the descriptor that the protovalidate package carries.
 """
 
@@ -42,7 +42,7 @@ def write_validate_descriptors(target: Path) -> None:
 
 
 def run_protoc(arguments: list[str]) -> None:
-    """Run protoc over every contract. Raises SystemExit with protoc's own message on a contract that does not compile."""
+    """Run protoc over every contract. Raises SystemExit, after protoc's own message, where one does not compile."""
     from grpc_tools import protoc
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -50,11 +50,8 @@ def run_protoc(arguments: list[str]) -> None:
         write_validate_descriptors(validate)
         bundled = str(resources.files("grpc_tools") / "_proto")
         files = sorted(str(path.relative_to(PROTOS)) for path in (PROTOS / "anamnesis").rglob("*.proto"))
-        code = protoc.main(
-            ["protoc", f"--proto_path={PROTOS}", f"--proto_path={bundled}", f"--descriptor_set_in={validate}"]
-            + arguments
-            + [*files, VALIDATE]
-        )
+        sources = [f"--proto_path={PROTOS}", f"--proto_path={bundled}", f"--descriptor_set_in={validate}"]
+        code = protoc.main(["protoc", *sources, *arguments, *files, VALIDATE])
     if code != 0:
         raise SystemExit(f"protoc failed with exit code {code}")
 
