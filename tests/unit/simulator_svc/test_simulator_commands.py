@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
+from simulator_svc.cases.library import BUILT_IN
 from simulator_svc.commands import register
 
 app = typer.Typer()
@@ -32,3 +33,11 @@ def test_a_wrong_file_ends_with_code_1_and_its_name(tmp_path: Path) -> None:
     (tmp_path / "wrong.toml").write_text('case_id = "x"\n', encoding="utf-8")
     result = runner.invoke(app, ["cases", "validate", "--directory", str(tmp_path)])
     assert result.exit_code == 1 and "wrong.toml" in result.output
+
+
+def test_the_library_standard_is_demanded_of_other_cases_only_on_request(tmp_path: Path) -> None:
+    (tmp_path / "gout-toe.toml").write_text((BUILT_IN / "gout-toe.toml").read_text("utf-8"), encoding="utf-8")
+    arguments = ["cases", "validate", "--directory", str(tmp_path)]
+    assert runner.invoke(app, arguments).exit_code == 0
+    result = runner.invoke(app, [*arguments, "--standard"])
+    assert result.exit_code == 1 and "the library has 1 cases" in result.output
