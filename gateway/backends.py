@@ -39,7 +39,10 @@ class Backends:
             RUBRIC: settings.rubric_target,
             INFERENCE: settings.inference_policy_target,
         }
-        self._channels = {name: open_channel(target, idempotent=_IDEMPOTENT[name]) for name, target in targets.items()}
+        self._channels = {
+            name: open_channel(target, idempotent=_IDEMPOTENT[name], tls=settings.tls, peer=name)
+            for name, target in targets.items()
+        }
         self.trainer = trainer_pb2_grpc.TrainerServiceStub(self._channels[TRAINER])
         self.simulator = simulator_pb2_grpc.PatientSimulatorServiceStub(self._channels[SIMULATOR])
         self.evaluation = evaluation_pb2_grpc.EvaluationServiceStub(self._channels[RUBRIC])

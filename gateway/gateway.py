@@ -29,6 +29,7 @@ class Gateway:
             settings.rest_port,
             drain_seconds=settings.drain_seconds,
             max_concurrent=settings.max_concurrent_calls,
+            tls=settings.public_tls,
         )
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:

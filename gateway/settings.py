@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from service_kit.settings import ServiceSettings
+from service_kit.tls import KeyPair
 
 
 def is_loopback(host: str) -> bool:
@@ -26,6 +27,8 @@ class GatewaySettings(ServiceSettings):
 
     # local: no key is asked for, on a loopback host alone. keys: every call brings one.
     auth: Literal["local", "keys"] = "local"
+    # What both doors show to the public, which has keys instead of certificates; `tls` is for the services behind.
+    public_tls: KeyPair | None = None
     # The API keys' SQLite file; absent means gateway/keys.sqlite3 under state_dir.
     keys_file: Path | None = None
 
@@ -51,6 +54,10 @@ class GatewaySettings(ServiceSettings):
                 f'auth = "local" asks nobody for a key, so host must be loopback, not {self.host}; set auth = "keys"'
             )
         return self
+
+    @property
+    def listener_tls(self) -> KeyPair | None:
+        return self.public_tls
 
     @property
     def key_file(self) -> Path:

@@ -11,6 +11,7 @@ from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
 from rubric_svc.judge.model import Choice, Failed, Question
 from rubric_svc.model import Speaker
 from service_kit.grpc.channel import call_deadline, open_channel, service_error
+from service_kit.tls import TlsSettings
 
 DEPENDENCY = "inference-frozen"
 # The contract's largest ChooseRequest.
@@ -23,8 +24,9 @@ _ROLES = {
 
 
 class FrozenModel:
-    def __init__(self, target: str) -> None:
-        self._channel = open_channel(target, idempotent={"anamnesis.inference.v1.InferenceService": ["Choose"]})
+    def __init__(self, target: str, tls: TlsSettings | None = None) -> None:
+        idempotent = {"anamnesis.inference.v1.InferenceService": ["Choose"]}
+        self._channel = open_channel(target, idempotent=idempotent, tls=tls, peer=DEPENDENCY)
         self._stub = inference_pb2_grpc.InferenceServiceStub(self._channel)
 
     async def choose(self, questions: Sequence[Question], limit_seconds: float) -> list[list[Choice] | Failed]:

@@ -20,6 +20,8 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
+from service_kit.tls import KeyPair, TlsSettings
+
 DELIMITER = "__"
 MEBIBYTE = 1024 * 1024
 
@@ -35,7 +37,14 @@ class ServiceSettings(BaseSettings):
     log_level: str = "INFO"
     otlp_endpoint: str | None = None
     """OTLP over gRPC, for example http://localhost:4317. None exports nothing."""
-    reflection: bool = True
+    tls: TlsSettings | None = None
+    """Mutual TLS with every other service. None speaks and listens in plaintext, for a laptop."""
+    callers_file: Path | None = None
+    """Who may call which RPC with TLS; None takes service_kit/grpc/callers.toml."""
+    health_port: int | None = Field(default=None, ge=0, le=65535)
+    """A plaintext port that serves grpc.health.v1 and nothing else, for probes that have no certificate."""
+    reflection: bool | None = None
+    """None offers it where there is no TLS."""
     max_message_bytes: int = Field(default=64 * MEBIBYTE, ge=1024)
     max_concurrent_calls: int = Field(default=1024, ge=1)
     drain_seconds: float = Field(default=20.0, ge=0)
@@ -61,6 +70,15 @@ class ServiceSettings(BaseSettings):
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("starts with http:// or https://, for example http://localhost:4317")
         return value
+
+    @property
+    def listener_tls(self) -> KeyPair | None:
+        """What the gRPC port shows; with TlsSettings, callers are asked for their certificates too."""
+        return self.tls
+
+    @property
+    def offers_reflection(self) -> bool:
+        return self.reflection if self.reflection is not None else self.tls is None
 
     @classmethod
     def settings_customise_sources(

@@ -175,7 +175,11 @@ def _play(
         journal=journal,
         checkpoints=checkpoints,
         publisher=WeightPublisher(
-            settings.weight_store(), model_path, settings.policy_targets, settings.update_deadline_seconds
+            settings.weight_store(),
+            model_path,
+            settings.policy_targets,
+            settings.update_deadline_seconds,
+            settings.tls,
         ),
         load_engine=load_engine,
         saved=saved,

@@ -21,6 +21,7 @@ from anamnesis.common.v1 import rollout_pb2
 from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
 from service_kit.errors import ServiceError
 from service_kit.grpc.channel import call_deadline, open_channel, service_error
+from service_kit.tls import TlsSettings
 
 WEIGHTS = "model.safetensors"
 KEEP = 2
@@ -55,10 +56,18 @@ class Published:
 
 
 class WeightPublisher:
-    def __init__(self, store: Path, base: Path, targets: Sequence[str], deadline_seconds: float) -> None:
+    def __init__(
+        self,
+        store: Path,
+        base: Path,
+        targets: Sequence[str],
+        deadline_seconds: float,
+        tls: TlsSettings | None = None,
+    ) -> None:
         self._store = store
         self._targets = tuple(targets)
         self._deadline = deadline_seconds
+        self._tls = tls
         with safe_open(base / WEIGHTS, framework="pt") as file:
             self._names = frozenset(file.keys())
 
@@ -100,7 +109,8 @@ class WeightPublisher:
 
     async def _update(self, target: str, request: inference_pb2.UpdateWeightsRequest) -> ServiceError | None:
         # A version loads the same however often, so the call may be repeated.
-        channel = open_channel(target, idempotent={"anamnesis.inference.v1.InferenceService": ["UpdateWeights"]})
+        idempotent = {"anamnesis.inference.v1.InferenceService": ["UpdateWeights"]}
+        channel = open_channel(target, idempotent=idempotent, tls=self._tls, peer="inference-policy")
         try:
             stub = inference_pb2_grpc.InferenceServiceStub(channel)
             await stub.UpdateWeights(request, timeout=call_deadline(self._deadline), wait_for_ready=True)

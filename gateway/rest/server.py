@@ -10,7 +10,9 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from gateway.rest.tls import context_factory
 from service_kit.errors import Unavailable
+from service_kit.tls import KeyPair
 
 
 class _QuietServer(uvicorn.Server):
@@ -20,7 +22,16 @@ class _QuietServer(uvicorn.Server):
 
 
 class RestServer:
-    def __init__(self, app: FastAPI, host: str, port: int, *, drain_seconds: float, max_concurrent: int) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        host: str,
+        port: int,
+        *,
+        drain_seconds: float,
+        max_concurrent: int,
+        tls: KeyPair | None = None,
+    ) -> None:
         self._address = (host, port)
         self._server = _QuietServer(
             uvicorn.Config(
@@ -32,6 +43,7 @@ class RestServer:
                 proxy_headers=False,
                 limit_concurrency=max_concurrent,
                 timeout_graceful_shutdown=max(1, round(drain_seconds)),
+                ssl_context_factory=context_factory(tls),
             )
         )
         self._task: asyncio.Task[None] | None = None

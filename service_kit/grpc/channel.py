@@ -1,7 +1,8 @@
 """Channels to other services.
 
 Invariant: only methods named as idempotent are ever sent twice, and only when the server answered UNAVAILABLE. Every
-call gives its own timeout (call_deadline): one in the service config would never reach the server.
+call gives its own timeout (call_deadline): one in the service config would never reach the server. With `tls` nothing
+is sent before the other end has shown a certificate of the authority that bears its name.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from collections.abc import Mapping, Sequence
 
 import grpc
 
+from service_kit.grpc.certificates import Certificates, Material, channel_credentials
 from service_kit.grpc.client_telemetry import telemetry_interceptors
 from service_kit.grpc.deadlines import call_deadline
+from service_kit.grpc.renewing_channel import RenewingChannel
 from service_kit.grpc.status import service_error
 from service_kit.settings import MEBIBYTE
+from service_kit.tls import TlsSettings, Trust
 
 __all__ = ["call_deadline", "open_channel", "service_error"]
 
@@ -34,11 +38,15 @@ def open_channel(
     target: str,
     *,
     idempotent: Mapping[str, Sequence[str]] | None = None,
+    tls: TlsSettings | Trust | None = None,
+    peer: str | None = None,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> grpc.aio.Channel:
-    """A channel over every address of `target`.
+    """A channel over every address of `target`: a name that resolves to several, or `ipv4:10.0.0.1:7103,10.0.0.2:7103`.
 
     `idempotent` names what may be sent again: {"anamnesis.inference.v1.InferenceService": ["Choose", "Embed"]}.
+    `peer` is the DNS name that the certificate at each address must bear (by default the target's host): "rubric".
+    Raises CertificatesWrong where the files of `tls` cannot be used.
     """
     options: list[tuple[str, str | int]] = [
         ("grpc.service_config", json.dumps(service_config(idempotent or {}))),
@@ -59,7 +67,16 @@ def open_channel(
         # Each channel has its own connections, so that closing or breaking one says nothing about another.
         ("grpc.use_local_subchannel_pool", 1),
     ]
-    return grpc.aio.insecure_channel(target, options=options, interceptors=telemetry_interceptors(target))
+    interceptors = telemetry_interceptors(target)
+    if tls is None:
+        return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+    if peer is not None:
+        options.append(("grpc.default_authority", peer))
+
+    def connect(material: Material) -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(target, channel_credentials(material), options, interceptors=interceptors)
+
+    return RenewingChannel(Certificates(tls), connect)
 
 
 def service_config(idempotent: Mapping[str, Sequence[str]]) -> dict[str, object]:

@@ -2,7 +2,8 @@
 
 Invariant: health "" is SERVING as long as the process can answer at all; each service is SERVING only between the end
 of prepare() and the first SIGTERM or SIGINT. Then no call is let in, those in flight finish up to drain_seconds,
-close() runs, telemetry is flushed and serve() returns (exit 0).
+close() runs, telemetry is flushed and serve() returns (exit 0). With TLS, health alone is also served in plaintext, on
+a port of its own.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
 from service_kit.grpc.admission import Admission, Phase
-from service_kit.grpc.handlers import Context
+from service_kit.grpc.callers import BUILT_IN, Authorization, load_callers
+from service_kit.grpc.certificates import CertificatesWrong, server_credentials
+from service_kit.grpc.handlers import Around, Context
 from service_kit.grpc.interceptors import AroundEveryCall, deadline, errors, is_infrastructure, validate
 from service_kit.grpc.server_telemetry import telemetry
 from service_kit.logs import configure_logging
 from service_kit.settings import ServiceSettings
 from service_kit.telemetry import configure_telemetry
+from service_kit.tls import KeyPair, TlsSettings
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +96,9 @@ class GrpcServer:
         self._background: set[asyncio.Task[Any]] = set()
         self._server = grpc.aio.server(
             interceptors=[
-                AroundEveryCall([telemetry, deadline, errors, self.admission], validate, _is_own),
+                AroundEveryCall(
+                    [telemetry, deadline, errors, *_authorization(settings, service), self.admission], validate, _is_own
+                ),
                 AroundEveryCall([errors, self._tracked], lambda message: None, is_infrastructure),
             ],
             options=_options(settings),
@@ -100,7 +106,8 @@ class GrpcServer:
         )
         self.names = list(register(self._server))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        if settings.reflection:
+        self._probes: grpc.aio.Server | None = None
+        if settings.offers_reflection:
             reflection.enable_server_reflection(
                 [*self.names, "grpc.health.v1.Health", reflection.SERVICE_NAME], self._server
             )
@@ -109,12 +116,12 @@ class GrpcServer:
         """Listen and return the port; alive, not yet serving."""
         for name in self.names:
             await self._health.set(name, _NOT_SERVING)
-        address = f"{self._settings.host}:{self._settings.grpc_port}"
-        try:
-            port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            log.error("cannot listen: is the port taken?", extra={"address": address, "error": str(error)})
-            raise StartFailed(f"cannot listen on {address}") from error
+        port = _listen(self._server, self._settings.host, self._settings.grpc_port, self._settings.listener_tls)
+        if self._settings.health_port is not None:
+            self._probes = grpc.aio.server(options=_options(self._settings), maximum_concurrent_rpcs=_BACKSTOP_CALLS)
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
+            self.health_port = _listen(self._probes, self._settings.host, self._settings.health_port, None)
+            await self._probes.start()
         await self._server.start()
         return port
 
@@ -136,6 +143,8 @@ class GrpcServer:
         for task in self._background:
             task.cancel()
         await self._server.stop(seconds)
+        if self._probes is not None:
+            await self._probes.stop(None)
 
     @asynccontextmanager
     async def _tracked(self, method: str, context: Context) -> AsyncIterator[None]:
@@ -211,6 +220,28 @@ def _stop_signal() -> asyncio.Event:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     return stop
+
+
+def _authorization(settings: ServiceSettings, service: str) -> list[Around]:
+    """None where callers show no certificate: on a laptop, and at the gateway, which asks for keys."""
+    if not isinstance(settings.listener_tls, TlsSettings):
+        return []
+    return [Authorization(service, load_callers(settings.callers_file or BUILT_IN))]
+
+
+def _listen(server: grpc.aio.Server, host: str, port: int, tls: KeyPair | None) -> int:
+    """The port that is listened on. Raises StartFailed after the log has said why."""
+    address = f"{host}:{port}"
+    try:
+        if tls is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, server_credentials(tls))
+    except CertificatesWrong as error:
+        log.error("cannot listen: the certificates are wrong", extra={"address": address, "error": str(error)})
+        raise StartFailed(f"cannot listen on {address}: {error}") from error
+    except RuntimeError as error:
+        log.error("cannot listen: is the port taken?", extra={"address": address, "error": str(error)})
+        raise StartFailed(f"cannot listen on {address}") from error
 
 
 def _is_own(method: str) -> bool:

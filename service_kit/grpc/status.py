@@ -66,7 +66,7 @@ def service_error(error: grpc.aio.AioRpcError, dependency: str) -> ServiceError:
     """
     callee = from_status(_status_of(error))
     if callee.code in (Code.UNAVAILABLE, Code.CANCELLED):
-        unavailable = Unavailable(dependency, callee.message or "not reachable")
+        unavailable = Unavailable(dependency, _explained(callee.message))
         unavailable.retry_after = callee.retry_after
         unavailable.metadata |= {"dependency_reason": callee.reason}
         return unavailable
@@ -83,6 +83,13 @@ def service_error(error: grpc.aio.AioRpcError, dependency: str) -> ServiceError:
         )
     callee.metadata.setdefault("dependency", dependency)
     return callee
+
+
+def _explained(message: str) -> str:
+    """What gRPC says of a connection that the other end closed in the handshake leaves out that TLS is the cause."""
+    if "last error" in message and message.endswith("Socket closed"):
+        return f"{message}: the other end hung up in the handshake; either it wants TLS, or it refuses our certificate"
+    return message or "not reachable"
 
 
 def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:

@@ -87,9 +87,9 @@ class Process:
 
     async def _player(self) -> EpisodePlayer:
         settings, deadlines = self._settings, self._settings.deadlines
-        policy = InferenceServiceStub(await self._channel(settings.inference_policy_target))
-        frozen = InferenceServiceStub(await self._channel(settings.inference_frozen_target))
-        rubric = RubricServiceStub(await self._channel(settings.rubric_target))
+        policy = InferenceServiceStub(await self._channel(settings.inference_policy_target, "inference-policy"))
+        frozen = InferenceServiceStub(await self._channel(settings.inference_frozen_target, "inference-frozen"))
+        rubric = RubricServiceStub(await self._channel(settings.rubric_target, "rubric"))
         language = FrozenLanguageModel(frozen, PRIORITY_ROLLOUT, settings.draft_seconds)
         return EpisodePlayer(
             doctor=Policy(policy, deadline=deadlines.doctor_turn, patience=settings.patience),
@@ -101,9 +101,10 @@ class Process:
             clock=time.time,
         )
 
-    async def _channel(self, target: str) -> grpc.aio.Channel:
+    async def _channel(self, target: str, peer: str) -> grpc.aio.Channel:
         # No method is retried below: every retry goes through Patience, which the request's own expiry bounds.
-        return await self._resources.enter_async_context(open_channel(target))
+        channel = open_channel(target, tls=self._settings.tls, peer=peer)
+        return await self._resources.enter_async_context(channel)
 
 
 def _end_process(running: asyncio.Task[None]) -> None:
