@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -15,8 +17,17 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 DEFAULT_TARGET = "localhost:7100"
+# The authority that has signed the gateway's certificate; unset for plaintext.
+CA_VARIABLE = "ANAMNESIS_CA"
 
-Target = Annotated[str, typer.Option("--target", envvar="ANAMNESIS_TARGET", help="The gateway's gRPC address.")]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        envvar="ANAMNESIS_TARGET",
+        help="The gateway's gRPC address; with TLS, ANAMNESIS_CA names the CA file.",
+    ),
+]
 ApiKey = Annotated[
     str | None,
     typer.Option(
@@ -34,13 +45,19 @@ def with_client(target: str, api_key: str | None, work: Callable[[AnamnesisClien
     """Run `work` with a client. An error of the API is one line on stderr and exit code 1; Ctrl-C is 130."""
     from gateway.client import AnamnesisClient
     from service_kit.errors import Code, ServiceError
+    from service_kit.grpc.certificates import CertificatesWrong
+
+    ca = os.environ.get(CA_VARIABLE)
 
     async def run() -> Result:
-        async with AnamnesisClient(target, api_key) as client:
+        async with AnamnesisClient(target, api_key, ca=Path(ca) if ca else None) as client:
             return await work(client)
 
     try:
         return asyncio.run(run())
+    except CertificatesWrong as wrong:
+        print(f"error: {CA_VARIABLE}: {wrong}", file=sys.stderr)
+        raise typer.Exit(1) from wrong
     except ServiceError as error:
         hint = ""
         if error.code is Code.UNAVAILABLE:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -33,6 +34,7 @@ from anamnesis.simulator.v1 import simulator_pb2
 from anamnesis.trainer.v1 import trainer_pb2
 from service_kit.errors import Code, ServiceError
 from service_kit.grpc.channel import call_deadline, open_channel, service_error
+from service_kit.tls import Trust
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -60,18 +62,21 @@ class AnamnesisClient:
         target: str = DEFAULT_TARGET,
         api_key: str | None = None,
         *,
+        ca: Path | None = None,
         call_seconds: float = 30.0,
         answer_seconds: float = 300.0,
         watch_seconds: float = 3600.0,
         patience_seconds: float = 180.0,
     ) -> None:
-        """`patience_seconds`: for how long a watch keeps coming back to a service that does not answer."""
+        """`ca`: the authority that has signed the gateway's certificate; without it the client speaks plaintext.
+        `patience_seconds`: for how long a watch keeps coming back to a service that does not answer."""
         self._call_seconds = call_seconds
         self._answer_seconds = answer_seconds
         self._watch_seconds = watch_seconds
         self._patience_seconds = patience_seconds
         self._metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
-        self._channel = open_channel(target)  # the gateway retries what may be; once is enough
+        # The gateway retries what may be; once is enough.
+        self._channel = open_channel(target, tls=None if ca is None else Trust(ca=ca))
         self._training = training_pb2_grpc.TrainingServiceStub(self._channel)
         self._consultation = consultation_pb2_grpc.ConsultationServiceStub(self._channel)
         self._evaluation = evaluation_pb2_grpc.EvaluationServiceStub(self._channel)
