@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from rubric_svc.healthbench import NotHealthBench, parse_item, read_items, write_items
+from rubric_svc.evaluate.healthbench import NotHealthBench, parse_item, read_items, write_items
 
-FILE = Path(__file__).parents[4] / "shared" / "data" / "healthbench" / "healthbench_main_first100.jsonl"
+FILE = Path(__file__).parents[5] / "shared" / "data" / "healthbench" / "healthbench_main_first100.jsonl"
 
 
 @pytest.mark.skipif(not FILE.exists(), reason=f"the public data are not at {FILE}")

@@ -1,0 +1,1 @@
+"""Benchmarks of a candidate model: items in, answers judged, scores out."""
