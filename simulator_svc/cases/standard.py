@@ -10,9 +10,8 @@ from collections.abc import Sequence
 
 from simulator_svc.cases.model import Case, Category, Disclosure
 
-# Raised to 25 facts and 60 cases once every case that is written has them.
-LEAST_FACTS = 15
-LEAST_CASES = 24
+LEAST_FACTS = 25
+LEAST_CASES = 60
 REQUIRED = (
     Category.CHIEF_COMPLAINT, Category.ONSET, Category.PAST_HISTORY, Category.MEDICATION, Category.ALLERGY,
     Category.SOCIAL, Category.EXAMINATION, Category.TEST, Category.DIAGNOSIS, Category.DIFFERENTIAL,

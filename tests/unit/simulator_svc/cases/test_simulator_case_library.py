@@ -27,9 +27,10 @@ def test_covers_ages_sexes_and_specialties_and_holds_a_third_out() -> None:
     held_out = LIBRARY.list(Split.HELD_OUT)
     assert len(held_out) == len(cases) // 3
     assert not {case.case_id for case in held_out} & {case.case_id for case in LIBRARY.list(Split.TRAIN)}
-    assert len({case.specialty for case in cases}) >= 10
-    assert min(Counter(case.sex for case in cases)[sex] for sex in Sex) >= 8
-    assert any(case.age_years < 12 for case in cases) and any(case.age_years > 75 for case in cases)
+    assert len({case.specialty for case in cases}) >= 12
+    assert min(Counter(case.sex for case in cases)[sex] for sex in Sex) >= 25
+    assert any(case.age_years < 5 for case in cases) and any(case.age_years > 75 for case in cases)
+    assert {"common", "rare"} <= {case.prevalence for case in cases}
 
 
 def test_the_library_meets_its_own_standard() -> None:

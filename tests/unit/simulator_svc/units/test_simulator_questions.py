@@ -24,7 +24,7 @@ def called(case_id: str, doctor: str) -> set[str]:
         ("inferior-stemi", "How severe is it on a scale of 1 to 10?", {"severity"}),
         ("inferior-stemi", "Do you smoke?", {"smoking"}),
         ("inferior-stemi", "Are you allergic to anything?", {"allergy"}),
-        ("inferior-stemi", "Do you take any medication?", {"amlodipine"}),
+        ("inferior-stemi", "Do you take any medication?", {"amlodipine", "no-sildenafil"}),
         ("inferior-stemi", "Did you feel sick or sweaty?", {"nausea", "sweating"}),
         ("inferior-stemi", "Any heart disease in the family?", {"father"}),
         ("inferior-stemi", "When did it start, and where is it? Do you smoke?", {"onset", "site", "smoking"}),
@@ -41,7 +41,14 @@ def test_a_question_calls_for_its_facts(case_id: str, doctor: str, wanted: set[s
 
 @pytest.mark.parametrize("doctor", ["Have you ever had an ECG?", "What did your ECG show?", "Did anyone take blood?"])
 def test_findings_are_not_told_before_they_are_ordered(doctor: str) -> None:
-    assert not called("inferior-stemi", doctor) & {"ecg", "troponin", "blood-pressure", "heart-lungs"}
+    assert not called("inferior-stemi", doctor) & {
+        "ecg",
+        "troponin",
+        "bloods",
+        "right-leads",
+        "blood-pressure",
+        "heart-lungs",
+    }
 
 
 @pytest.mark.parametrize(
@@ -51,8 +58,8 @@ def test_findings_are_not_told_before_they_are_ordered(doctor: str) -> None:
         ("Let me take your blood pressure.", {"blood-pressure"}),
         ("I'm going to listen to your heart and lungs.", {"heart-lungs"}),
         ("We need a troponin.", {"troponin"}),
-        ("Let me examine you.", {"blood-pressure", "heart-lungs"}),
-        ("Let's run some blood tests.", {"ecg", "troponin"}),
+        ("Let me examine you.", {"blood-pressure", "heart-lungs", "pulses"}),
+        ("Let's run some blood tests.", {"bloods"}),
     ],
 )
 def test_an_order_calls_for_what_it_shows(doctor: str, wanted: set[str]) -> None:
