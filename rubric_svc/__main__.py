@@ -33,7 +33,7 @@ def wire(settings: RubricSettings, chooser: Chooser) -> RubricServicer:
 
 
 async def main(settings: RubricSettings) -> None:
-    frozen = FrozenModel(settings.inference_frozen_target, settings.tls)
+    frozen = FrozenModel(settings.inference_frozen_target, settings.tls, overload=settings.judge_spill_over)
     rubrics = wire(settings, frozen)
     await serve(settings, "rubric", lambda server: register(server, rubrics), close=frozen.close)
 

@@ -12,7 +12,7 @@ import logging
 import math
 
 from rubric_svc.judge.evidence import Evidence
-from rubric_svc.judge.model import Choice, Chooser, Failed, Question
+from rubric_svc.judge.model import Choice, Chooser, Failed, Question, shared_prefix
 from rubric_svc.model import Dialogue, Scope
 from service_kit.errors import ServiceError
 
@@ -24,7 +24,9 @@ _LONGEST = 8192
 async def coherence(dialogue: Dialogue, scope: Scope, chooser: Chooser, limit_seconds: float) -> float | None:
     turns = [turn for turn in Evidence.of(dialogue, scope).judged if dialogue[turn.index].text.strip()]
     questions = [
-        Question(dialogue[: turn.index], (dialogue[turn.index].text[:_LONGEST],)) for turn in turns if turn.index > 0
+        Question(dialogue[: turn.index], (dialogue[turn.index].text[:_LONGEST],), shared_prefix(dialogue))
+        for turn in turns
+        if turn.index > 0
     ]
     if not questions:
         return None

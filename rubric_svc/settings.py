@@ -12,6 +12,9 @@ from service_kit.settings import ServiceSettings
 class RubricSettings(ServiceSettings):
     grpc_port: int = 7102
     inference_frozen_target: str = "localhost:7104"
+    """A name of one or several replicas, or several with commas between: a dialogue stays with one of them."""
+    judge_spill_over: int = Field(64, ge=1)
+    """Questions that a dialogue's replica may have in flight beyond the least loaded one, before that one gets them."""
     case_store: Path | None = None
     """Directory of the case files. Without it only inline cases are answered."""
     void_share: float = Field(0.3, ge=0, le=1)

@@ -40,10 +40,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Messages, and the answers that are weighed against each other."""
+    """Messages, the answers that are weighed against each other, and what the prompt shares with other questions."""
 
     messages: Dialogue
     choices: tuple[str, ...]
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,12 @@ def question(criterion: Criterion, dialogue: Dialogue, scope: Scope, turns: int)
     spoken = [turn for turn in dialogue if turn.speaker is not Speaker.SYSTEM][-turns:]
     shown = "\n".join(f"{turn.speaker.value.capitalize()}: {_one_line(turn.text)}" for turn in spoken)
     text = template.replace("{part}", _PARTS[scope]).replace("{criterion}", criterion.text).replace("{dialogue}", shown)
-    return Question((Turn(Speaker.PATIENT, text),), (YES, NO))
+    return Question((Turn(Speaker.PATIENT, text),), (YES, NO), shared_prefix(spoken))
+
+
+def shared_prefix(spoken: Sequence[Turn]) -> str:
+    """What is shown before the judged turn: the samples of a group and the criteria of a dialogue have it in common."""
+    return "\n".join(turn.text for turn in spoken[:-1])
 
 
 def _one_line(text: str) -> str:
