@@ -7,6 +7,7 @@ It is resolved again every `refresh_seconds`; a name that does not resolve for a
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -78,6 +79,6 @@ async def _addresses_of(name: str) -> set[str]:
     async with asyncio.timeout(_RESOLVE_SECONDS):
         loop = asyncio.get_running_loop()
         rows = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    four = {f"{address[0]!s}:{address[1]}" for family, _, _, _, address in rows if family == socket.AF_INET}
-    six = {f"[{address[0]!s}]:{address[1]}" for family, _, _, _, address in rows if family == socket.AF_INET6}
-    return four or six
+    found = {(ipaddress.ip_address(row[4][0]), row[4][1]) for row in rows}
+    four = {f"{ip}:{at}" for ip, at in found if ip.version == 4}
+    return four or {f"[{ip}]:{at}" for ip, at in found}
