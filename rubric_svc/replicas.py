@@ -79,6 +79,6 @@ async def _addresses_of(name: str) -> set[str]:
     async with asyncio.timeout(_RESOLVE_SECONDS):
         loop = asyncio.get_running_loop()
         rows = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    found = {(ipaddress.ip_address(row[4][0]), row[4][1]) for row in rows}
+    found = {(ipaddress.ip_address(row[4][0]), int(row[4][1])) for row in rows}
     four = {f"{ip}:{at}" for ip, at in found if ip.version == 4}
     return four or {f"[{ip}]:{at}" for ip, at in found}
