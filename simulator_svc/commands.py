@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service_kit.errors import NotFound
+from simulator_svc.cases.coverage import BANDS, SEXES, UNKNOWN, Coverage
 from simulator_svc.cases.library import BUILT_IN, CaseLibrary
 from simulator_svc.cases.model import Case, Category, Split
 from simulator_svc.cases.parse import CaseError
@@ -88,6 +90,37 @@ def validate(
         f"{len(found)} cases valid: {splits[Split.TRAIN]} to train on, {splits[Split.HELD_OUT]} held out, "
         f"{sum(len(case.facts) for case in found)} facts"
     )
+
+
+@cases.command("coverage")
+def coverage(
+    directory: _Directory = BUILT_IN,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON instead of a table.")] = False,
+) -> None:
+    """How many cases there are of each specialty, age and sex; a dash is a gap."""
+    found = Coverage.of(_load(directory).list())
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=2))
+        return
+    console = Console()
+    console.print(_by_patient(found))
+    if gaps := [f"{sex} {band}" for band, sex in found.empty()]:
+        console.print(f"No case at all: {', '.join(gaps)}")
+    for name, counts in (("Prevalence", found.prevalence), ("Split", found.splits)):
+        console.print(f"{name}: " + ", ".join(f"{number} {value}" for value, number in counts.most_common()))
+
+
+def _by_patient(found: Coverage) -> Table:
+    sexes = [sex for sex in SEXES if sex != UNKNOWN or found.count(sex=sex)]
+    table = Table(title=f"Cases by specialty, age and sex ({', '.join(sexes)})")
+    table.add_column("specialty")
+    for column in (*BANDS, "all"):
+        table.add_column(column, justify="right")
+    for specialty in (*found.specialties, ""):
+        counts = [[found.count(specialty, band, sex) for sex in sexes] for band in (*BANDS, "")]
+        cells = [" ".join(map(str, count)) if any(count) else "-" for count in counts]
+        table.add_row(specialty or "all", *cells, end_section=specialty == found.specialties[-1])
+    return table
 
 
 def _by_category(found: list[Case]) -> Table:

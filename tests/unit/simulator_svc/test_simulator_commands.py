@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import typer
@@ -27,6 +28,17 @@ def test_validates_and_prints_what_is_covered() -> None:
     result = runner.invoke(app, ["cases", "validate"])
     assert result.exit_code == 0
     assert "cases valid" in result.output and "red_flag" in result.output
+
+
+def test_shows_whom_the_cases_cover_and_whom_not(tmp_path: Path) -> None:
+    (tmp_path / "gout-toe.toml").write_text((BUILT_IN / "gout-toe.toml").read_text("utf-8"), encoding="utf-8")
+    shown = runner.invoke(app, ["cases", "coverage", "--directory", str(tmp_path)])
+    assert shown.exit_code == 0
+    rows = [[cell.strip() for cell in line.strip("│ ").split("│")] for line in shown.output.splitlines()]
+    assert ["rheumatology", "-", "-", "-", "0 1", "-", "0 1"] in rows
+    assert "female 65+" in shown.output and "1 train" in shown.output
+    printed = json.loads(runner.invoke(app, ["cases", "coverage", "--json", "--directory", str(tmp_path)]).output)
+    assert printed["specialties"]["rheumatology"]["40-64"] == {"female": 0, "male": 1, "unknown": 0}
 
 
 def test_a_wrong_file_ends_with_code_1_and_its_name(tmp_path: Path) -> None:
