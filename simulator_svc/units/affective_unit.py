@@ -16,7 +16,7 @@ from random import Random
 from simulator_svc.language import LanguageModel, ModelMessage
 from simulator_svc.personas.effects import Effects
 from simulator_svc.units.claims import words
-from simulator_svc.units.questions import phrase_pattern
+from simulator_svc.units.cues import phrase_pattern
 
 _PROMPT = Path(__file__).parent.parent / "prompts" / "feeling.txt"
 _OUT_OF_ROLE = Path(__file__).parent / "data" / "out_of_role.toml"

@@ -17,6 +17,9 @@ from simulator_svc.personas.effects import Effects, Neutral, Occasion, scripted_
 from simulator_svc.units.claims import ClaimCheck, names_any, normal_sentences, split_sentences
 from simulator_svc.units.questions import Asked, asked
 
+# A turn that asks for everything at once is not answered with everything.
+_MOST_FACTS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -54,13 +57,15 @@ class FactUnit:
     def answer(self, case: Case, effects: Effects, dialogue: Sequence[Turn], random: Random) -> Answer:
         """The facts that the doctor's last turn calls for; the patient states as many as the persona says at a time."""
         told = stated_before(case, dialogue)
-        question = asked(case, dialogue[-1].text, told)
+        question = asked(case, dialogue[-1].text, told, _stated_last(case, dialogue))
         volunteered = _tellable(case, case.of(Disclosure.VOLUNTEERED))
-        called = _tellable(case, question.facts)
-        if not called and question.greeting and not told:
-            called = volunteered[:1]
-        limit = effects.facts_per_turn
-        answer = self._answer(case, [*volunteered, *called], called[:limit], effects, random, _neutral(question, told))
+        # What is asked for is answered; the persona thins out what is asked at large alone.
+        called = _tellable(case, question.facts)[:_MOST_FACTS]
+        invited = _tellable(case, question.invited)[: max(0, effects.facts_per_turn - len(called))]
+        if not called and not invited and question.greeting and not told:
+            invited = volunteered[:1]
+        chosen = [*called, *invited]
+        answer = self._answer(case, [*volunteered, *chosen], chosen, effects, random, _neutral(question, told))
         return replace(answer, ask_back=effects.ask_back(_occasions(question), random))
 
     def faithful_part(self, draft: str, answer: Answer) -> str:
@@ -116,6 +121,12 @@ def stated_in(case: Case, text: str) -> frozenset[str]:
 
 def stated_before(case: Case, dialogue: Sequence[Turn]) -> frozenset[str]:
     return frozenset().union(*(stated_in(case, turn.text) for turn in dialogue if turn.speaker is Speaker.PATIENT))
+
+
+def _stated_last(case: Case, dialogue: Sequence[Turn]) -> frozenset[str]:
+    """The facts of the patient's turn before the doctor's last one."""
+    before = [turn for turn in dialogue[:-1] if turn.speaker is Speaker.PATIENT]
+    return stated_in(case, before[-1].text) if before else frozenset()
 
 
 def _tellable(case: Case, facts: Iterable[Fact]) -> list[Fact]:

@@ -1,33 +1,33 @@
-"""Which facts does the doctor's turn call for? By words: the cues of each fact, of its category, then its own words.
+"""What does the doctor's turn ask for? Its sentences one by one: questions, orders, openings, and what is none of them.
 
 The labels of a scripted question are fact ids, so this module is what `Privacy` and answer recall are measured on.
 """
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from pathlib import Path
 
 from simulator_svc.cases.model import Case, Category, Disclosure, Fact
 from simulator_svc.personas.effects import Occasion
+from simulator_svc.units.case_index import PRESENT, CaseIndex, case_index
 from simulator_svc.units.claims import split_sentences, words
-
-_CUES = Path(__file__).parent / "data" / "question_cues.toml"
-_PROBED = (Category.EXAMINATION, Category.TEST)
+from simulator_svc.units.cues import Cues, question_cues
+from simulator_svc.units.orders import ordered_facts
+from simulator_svc.units.retrieval import Called, asked_facts
+from simulator_svc.units.topics import HISTORY, topics_of
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What one doctor turn asks for."""
 
-    # The facts it calls for, in the order of the questions.
+    # The facts it calls for by name, in the order of the questions.
     facts: tuple[Fact, ...]
-    # It asks at large; the patient chooses among what is volunteered and the first questions of any history.
-    open: bool
+    # It asks at large: what the patient may choose from, the first questions of any history.
+    invited: tuple[Fact, ...]
+    # Questions that no word of the case or the tables answers.
+    unclear: tuple[str, ...]
     # It asks something, whether or not a fact answers it.
     question: bool
     # It wants the patient to say what the illness is.
@@ -35,133 +35,76 @@ class Asked:
     greeting: bool
     occasions: frozenset[Occasion]
 
-
-@dataclass(frozen=True, slots=True)
-class _Cues:
-    categories: dict[Category, re.Pattern[str]]
-    open: re.Pattern[str]
-    open_categories: tuple[Category, ...]
-    more: re.Pattern[str]
-    more_categories: tuple[Category, ...]
-    orders: re.Pattern[str]
-    openers: re.Pattern[str]
-    greeting: re.Pattern[str]
-    conclusion: re.Pattern[str]
-    occasions: dict[Occasion, re.Pattern[str]]
-    common: frozenset[str]
+    @property
+    def open(self) -> bool:
+        return bool(self.invited)
 
 
-def phrase_pattern(phrases: Iterable[str]) -> re.Pattern[str]:
-    """Any of the phrases as whole words; `*` ends a word anyhow, `..` stands for up to four words between."""
-    found = sorted({" ".join(phrase.lower().split()) for phrase in phrases}, key=len, reverse=True)
-    parts = [re.escape(phrase).replace(r"\*", r"[\w']*").replace(r"\ \.\.\ ", r"(?: [\w']+){0,4} ") for phrase in found]
-    return re.compile(r"(?<![\w'])(?:" + "|".join(parts) + r")(?![\w'])" if parts else r"(?!)")
-
-
-@cache
-def _cues() -> _Cues:
-    data = tomllib.loads(_CUES.read_text(encoding="utf-8"))
-    return _Cues(
-        categories={Category(name): phrase_pattern(phrases) for name, phrases in data["categories"].items()},
-        open=phrase_pattern(data["open"]["cues"]),
-        open_categories=tuple(map(Category, data["open"]["categories"])),
-        more=phrase_pattern(data["more"]["cues"]),
-        more_categories=tuple(map(Category, data["more"]["categories"])),
-        orders=phrase_pattern(data["orders"]),
-        openers=re.compile(
-            r"^(?:(?:and|so|also|then|okay|ok|now|please|well|just|but|first|next) )*(?:"
-            + "|".join(data["openers"])
-            + r")\b"
-        ),
-        greeting=phrase_pattern(data["greeting"]),
-        conclusion=phrase_pattern(data["conclusion"]),
-        occasions={Occasion(name): phrase_pattern(phrases) for name, phrases in data["occasions"].items()},
-        common=frozenset(data["common_words"]),
+def asked(case: Case, doctor: str, told: Collection[str], last: Collection[str] = ()) -> Asked:
+    """`told` holds the ids of facts that the patient stated before, `last` those of its last turn."""
+    cues, index = question_cues(), case_index(case)
+    called: dict[str, Fact] = {}
+    invited: dict[str, Fact] = {}
+    unclear: list[str] = []
+    is_question = concludes = greets = False
+    occasions = {Occasion.ANY}
+    for sentence in split_sentences(doctor):
+        said = " ".join(words(sentence))
+        spoken = cues.fillers.sub("", said)
+        occasions |= {occasion for occasion, pattern in cues.occasions.items() if pattern.search(said)}
+        greets = greets or bool(cues.greeting.search(said))
+        ordered = bool(cues.orders.search(spoken))
+        asks = "?" in sentence or bool(cues.openers.search(spoken))
+        if not (asks or ordered):
+            continue
+        is_question = is_question or asks
+        concluding = bool(cues.conclusion.search(spoken))
+        concludes = concludes or concluding
+        answer = _answer(index, sentence, spoken, ordered, asks, last)
+        called.update((fact.fact_id, fact) for fact in answer.facts)
+        if not answer.facts and (at_large := _invitation(case, spoken, told, cues)) is not None:
+            invited.update((fact.fact_id, fact) for fact in at_large)
+        elif not answer.understood and not concluding and asks:
+            unclear.append(sentence)
+    return Asked(
+        tuple(called.values()),
+        tuple(fact for fact in invited.values() if fact.fact_id not in called),
+        tuple(unclear),
+        is_question,
+        concludes,
+        greets,
+        frozenset(occasions),
     )
 
 
-@lru_cache(maxsize=8192)
-def _fact_cues(cues: tuple[str, ...]) -> re.Pattern[str]:
-    return phrase_pattern(cues)
+def _answer(index: CaseIndex, sentence: str, spoken: str, ordered: bool, asks: bool, last: Collection[str]) -> Called:
+    if ordered:
+        shown = ordered_facts(index, sentence)
+        # "I'd like to check: when did it start?" An order is no question about the history, unless it is one too.
+        if shown.facts or not asks:
+            return shown
+    if _at_large(spoken) and not index.named(spoken, index.history):
+        return Called((), True)
+    return asked_facts(index, sentence, last)
 
 
-def asked(case: Case, doctor: str, told: Collection[str]) -> Asked:
-    """`told` holds the ids of facts that the patient stated before."""
-    cues = _cues()
-    called: dict[str, Fact] = {}
-    is_open = is_question = concludes = greets = False
-    occasions = {Occasion.ANY}
-    for sentence in split_sentences(doctor):
-        spoken = " ".join(words(sentence))
-        occasions |= {occasion for occasion, pattern in cues.occasions.items() if pattern.search(spoken)}
-        greets = greets or bool(cues.greeting.search(spoken))
-        ordered = bool(cues.orders.search(spoken))
-        if not (sentence.endswith("?") or "?" in sentence or cues.openers.search(spoken) or ordered):
-            continue
-        is_question = is_question or "?" in sentence or bool(cues.openers.search(spoken))
-        concludes = concludes or bool(cues.conclusion.search(spoken))
-        facts = _called_for(case, spoken, ordered, cues)
-        if not facts and cues.more.search(spoken):
-            facts, is_open = _next(case, cues.more_categories, told), True
-        elif not facts and cues.open.search(spoken):
-            facts, is_open = _next(case, cues.open_categories, told), True
-        called.update((fact.fact_id, fact) for fact in facts)
-    return Asked(tuple(called.values()), is_open, is_question, concludes, greets, frozenset(occasions))
+def _at_large(spoken: str) -> bool:
+    """An invitation that names nothing: "tell me more about it", not "tell me more about the cough"."""
+    cues = question_cues()
+    precise = (cues.categories[category] for category in PRESENT if category is not Category.CHARACTER)
+    return (
+        bool(cues.open.search(spoken) or cues.more.search(spoken))
+        and not topics_of(HISTORY).of(spoken)
+        and not any(pattern.search(spoken) for pattern in precise)
+    )
 
 
-def _called_for(case: Case, spoken: str, ordered: bool, cues: _Cues) -> list[Fact]:
-    # An order is no question about the history: "let me take your blood pressure".
-    probed = [fact for fact in case.facts if ordered and fact.category in _PROBED]
-    if shown := _named_or_category(probed, spoken, cues):
-        return shown
-    askable = [fact for fact in case.facts if _askable(fact, ordered)]
-    facts = _named_or_category(askable, spoken, cues)
-    return facts or [fact for fact in askable if _own_words(case, fact, cues.common) & set(spoken.split())]
-
-
-def _named_or_category(askable: Sequence[Fact], spoken: str, cues: _Cues) -> list[Fact]:
-    askable = [fact for fact in askable if fact.disclosure is not Disclosure.NEVER]
-    facts = _named(askable, spoken)
-    covered = {fact.category for fact in facts}
-    # A category's own cue calls for all of it, unless the question already named one of its facts.
-    for category, pattern in cues.categories.items():
-        if category not in covered and pattern.search(spoken):
-            facts += [fact for fact in askable if fact.category is category]
-    return facts
-
-
-def _named(askable: Sequence[Fact], spoken: str) -> list[Fact]:
-    """In the order of the question. The longer cue wins: "blood pressure" is no question about pressure."""
-    spans = {fact.fact_id: [match.span() for match in _fact_cues(fact.cues).finditer(spoken)] for fact in askable}
-    every = [span for found in spans.values() for span in found]
-
-    def begins(fact: Fact) -> int | None:
-        own = [begin for begin, end in spans[fact.fact_id] if not any(_inside((begin, end), other) for other in every)]
-        return min(own, default=None)
-
-    named = [(begin, fact) for fact in askable if (begin := begins(fact)) is not None]
-    return [fact for _, fact in sorted(named, key=lambda pair: pair[0])]
-
-
-def _inside(span: tuple[int, int], other: tuple[int, int]) -> bool:
-    return span != other and other[0] <= span[0] and span[1] <= other[1]
-
-
-def _askable(fact: Fact, ordered: bool) -> bool:
-    if fact.disclosure is Disclosure.NEVER:
-        return False
-    return ordered if fact.disclosure is Disclosure.ON_EXAMINATION or fact.category in _PROBED else True
-
-
-@lru_cache(maxsize=4096)
-def _own_words(case: Case, fact: Fact, common: frozenset[str]) -> frozenset[str]:
-    """Words that this fact of the case alone has: a question that uses one means it."""
-
-    def content(other: Fact) -> set[str]:
-        return {word for word in words(other.words) if len(word) >= 5 and word not in common}
-
-    others = set().union(*(content(other) for other in case.facts if other.fact_id != fact.fact_id))
-    return frozenset(content(fact) - others)
+def _invitation(case: Case, spoken: str, told: Collection[str], cues: Cues) -> list[Fact] | None:
+    if cues.more.search(spoken):
+        return _next(case, cues.more_categories, told)
+    if cues.open.search(spoken):
+        return _next(case, cues.open_categories, told)
+    return None
 
 
 def _next(case: Case, categories: Sequence[Category], told: Collection[str]) -> list[Fact]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from simulator_svc.dialogue import Ending
 from simulator_svc.units.claims import split_sentences, words
-from simulator_svc.units.questions import phrase_pattern
+from simulator_svc.units.cues import phrase_pattern
 
 _RULES = Path(__file__).parent / "data" / "termination.toml"
 # Two turns that share this part of their words say the same.

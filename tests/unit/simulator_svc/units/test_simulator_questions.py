@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from simulator_svc.cases.library import CaseLibrary
+from simulator_svc.cases.model import Disclosure
 from simulator_svc.units.questions import asked
 
 LIBRARY = CaseLibrary.load()
@@ -60,6 +64,7 @@ def test_findings_are_not_told_before_they_are_ordered(doctor: str) -> None:
         ("We need a troponin.", {"troponin"}),
         ("Let me examine you.", {"blood-pressure", "heart-lungs", "pulses"}),
         ("Let's run some blood tests.", {"bloods"}),
+        ("Let's run some tests.", {"ecg", "bloods"}),
     ],
 )
 def test_an_order_calls_for_what_it_shows(doctor: str, wanted: set[str]) -> None:
@@ -95,3 +100,52 @@ def test_an_open_question_goes_on_with_what_was_not_told() -> None:
     later = asked(case, "Tell me more.", frozenset(fact.fact_id for fact in first.facts[:3]))
     assert first.open and later.open
     assert not set(first.facts[:3]) & set(later.facts)
+
+
+def test_labelled_questions_get_their_facts_and_no_others() -> None:
+    """Bounds over all of them, since a question may be read in more than one way; each miss is printed."""
+    labels = tomllib.loads(Path(__file__).with_name("labelled_questions.toml").read_text(encoding="utf-8"))
+    private = answered = asking = total = 0
+    for case_id, questions in labels.items():
+        volunteered = {fact.fact_id for fact in LIBRARY.get(case_id).of(Disclosure.VOLUNTEERED)}
+        for question, label in questions.items():
+            choices = [set(choice.split()) for choice in label.split("|")]
+            found = called(case_id, question)
+            leaked = found - set().union(*choices) - volunteered
+            given = any(choice <= found for choice in choices)
+            if leaked or not given:
+                print(case_id, question, "found", sorted(found), "label", label)
+            total, private = total + 1, private + (not leaked)
+            if all(choices):
+                asking, answered = asking + 1, answered + given
+    assert private / total >= 0.99, private
+    assert answered / asking >= 0.98, answered
+
+
+@pytest.mark.parametrize(
+    ("doctor", "wanted"),
+    [
+        ("Do you have any diarhea or vommiting?", {"vomiting", "bowels"}),
+        ("Do you have any diarrhoea?", {"bowels"}),
+        ("Do you have any diarrhea?", {"bowels"}),
+        ("Any pyrexia?", {"fever"}),
+        ("Is it on your left side?", {"site"}),
+        ("When did your seizures start?", set()),
+        ("How long have you had the headache?", set()),
+        ("Has your father had a heart attack?", {"brother"}),
+        ("Do you have diabetes?", set()),
+        ("What makes it better?", {"relieving"}),
+        ("Does walking make it worse?", {"aggravating"}),
+    ],
+)
+def test_lay_technical_and_misspelt_words_mean_the_same_and_false_premises_nothing(
+    doctor: str, wanted: set[str]
+) -> None:
+    assert called("appendicitis-girl", doctor) == wanted
+
+
+def test_a_question_about_it_follows_what_the_patient_spoke_of_last() -> None:
+    case = LIBRARY.get("heart-failure")
+    about_it = "How often do you have it?"
+    assert {fact.fact_id for fact in asked(case, about_it, frozenset(), {"nocturia"}).facts} == {"nocturia"}
+    assert {fact.fact_id for fact in asked(case, about_it, frozenset(), {"breathless"}).facts} == {"timing"}

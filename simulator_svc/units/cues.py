@@ -1,0 +1,106 @@
+"""How doctors ask, as patterns made of the phrases in units/data/question_cues.toml."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from simulator_svc.cases.model import Category
+from simulator_svc.personas.effects import Occasion
+
+_CUES = Path(__file__).parent / "data" / "question_cues.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Cues:
+    categories: dict[Category, re.Pattern[str]]
+    # Which facts of the present illness are of a kind, by their own words.
+    kinds: dict[Category, re.Pattern[str]]
+    recurrence: re.Pattern[str]
+    recurrent: re.Pattern[str]
+    open: re.Pattern[str]
+    open_categories: tuple[Category, ...]
+    more: re.Pattern[str]
+    more_categories: tuple[Category, ...]
+    orders: re.Pattern[str]
+    examines: re.Pattern[str]
+    all_tests: re.Pattern[str]
+    blood_tests: re.Pattern[str]
+    openers: re.Pattern[str]
+    fillers: re.Pattern[str]
+    # Where a second question begins within a sentence.
+    clauses: re.Pattern[str]
+    # From here on a question speaks of a circumstance and no longer of the complaint: "worse when you cough".
+    circumstance: re.Pattern[str]
+    verbs: re.Pattern[str]
+    asides: re.Pattern[str]
+    pointing: re.Pattern[str]
+    greeting: re.Pattern[str]
+    conclusion: re.Pattern[str]
+    occasions: dict[Occasion, re.Pattern[str]]
+    # An order's words that many findings share.
+    vague_orders: re.Pattern[str]
+    common: frozenset[str]
+    # Every word of the phrases: none of them is misspelt.
+    vocabulary: frozenset[str]
+
+
+@lru_cache(maxsize=8192)
+def _pattern(phrases: tuple[str, ...]) -> re.Pattern[str]:
+    parts = [
+        re.escape(phrase).replace(r"\*", r"[\w']*").replace(r"\ \.\.\ ", r"(?: [\w']+){0,4} ") for phrase in phrases
+    ]
+    return re.compile(r"(?<![\w'])(?:" + "|".join(parts) + r")(?![\w'])" if parts else r"(?!)")
+
+
+def phrase_pattern(phrases: Iterable[str]) -> re.Pattern[str]:
+    """Any of the phrases as whole words; `*` ends a word anyhow, `..` stands for up to four words between."""
+    return _pattern(tuple(sorted({" ".join(phrase.lower().split()) for phrase in phrases}, key=lambda p: (-len(p), p))))
+
+
+@cache
+def question_cues() -> Cues:
+    data = tomllib.loads(_CUES.read_text(encoding="utf-8"))
+    orders = [
+        *data["orders"],
+        *(f"{start} .. {verb}" for start in data["order_starts"] for verb in data["order_verbs"]),
+    ]
+    return Cues(
+        categories={Category(name): phrase_pattern(phrases) for name, phrases in data["categories"].items()},
+        kinds={Category(name): phrase_pattern(phrases) for name, phrases in data["kinds"].items()},
+        recurrence=phrase_pattern(data["recurrence"]["cues"]),
+        recurrent=phrase_pattern(data["recurrence"]["own"]),
+        open=phrase_pattern(data["open"]["cues"]),
+        open_categories=tuple(map(Category, data["open"]["categories"])),
+        more=phrase_pattern(data["more"]["cues"]),
+        more_categories=tuple(map(Category, data["more"]["categories"])),
+        orders=phrase_pattern(orders),
+        examines=phrase_pattern(data["examines"]),
+        all_tests=phrase_pattern(data["all_tests"]),
+        blood_tests=phrase_pattern(data["blood_tests"]),
+        openers=re.compile(r"^(?:" + "|".join(data["openers"]) + r")\b"),
+        fillers=re.compile(r"^(?:(?:" + "|".join(data["fillers"]) + r") )+"),
+        clauses=re.compile(r"(?:[,;:]|\band\b|\bor\b|\bbut\b)+\s+(?=(?:" + "|".join(data["clause_openers"]) + r")\b)"),
+        circumstance=phrase_pattern(data["circumstances"]),
+        verbs=phrase_pattern(data["verbs"]),
+        asides=phrase_pattern(data["asides"]),
+        pointing=phrase_pattern(data["pointing"]),
+        greeting=phrase_pattern(data["greeting"]),
+        conclusion=phrase_pattern(data["conclusion"]),
+        occasions={Occasion(name): phrase_pattern(phrases) for name, phrases in data["occasions"].items()},
+        vague_orders=phrase_pattern(data["vague_orders"]),
+        common=frozenset(data["common_words"]),
+        vocabulary=frozenset(re.findall(r"[a-z']+", " ".join(_texts(data)))),
+    )
+
+
+def _texts(data: Any) -> Iterator[str]:
+    if isinstance(data, str):
+        yield data
+    for part in data.values() if isinstance(data, dict) else data if isinstance(data, list) else ():
+        yield from _texts(part)

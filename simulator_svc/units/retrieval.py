@@ -1,0 +1,221 @@
+"""Which facts of the history does a question call for?
+
+A question of the present illness (when, where, how bad) means the main complaint, unless it names something else; then
+it means that, and nothing where the patient does not have it. Everything else is found by what it speaks of: the cues
+of a fact, its topics, the category as a whole, and last the words that one fact alone has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from simulator_svc.cases.model import Category, Fact
+from simulator_svc.units.case_index import PRESENT, CaseIndex, IndexedFact
+from simulator_svc.units.claims import words
+from simulator_svc.units.cues import question_cues
+from simulator_svc.units.topics import HISTORY, PAIN, Kind, one_spelling, topics_of
+
+# A question in one of these contexts is none about the rest of the history: "any family history of asthma".
+_CONTEXTS = (Category.FAMILY, Category.ALLERGY, Category.MEDICATION)
+# What a list may name within a context: "allergies to medicines or food".
+_WITHIN: dict[Category, frozenset[Kind]] = {
+    Category.FAMILY: frozenset({Kind.SYMPTOM, Kind.CONDITION, Kind.PART}),
+    Category.ALLERGY: frozenset({Kind.MEDICINE, Kind.HABIT}),
+    Category.MEDICATION: frozenset({Kind.MEDICINE}),
+}
+_PLACES = (Category.SITE, Category.RADIATION)
+_CHANGES = (Category.AGGRAVATING, Category.RELIEVING, Category.TIMING, Category.SEVERITY)
+_YOU = re.compile(r"\b(?:you|your|you're|you've)\b")
+# Where the next thing of a list begins.
+LIST = re.compile(r",|;|/|\band\b|\bor\b|\bnor\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    facts: tuple[Fact, ...]
+    # The question was understood, though the case may have nothing to answer it with.
+    understood: bool
+
+
+def asked_facts(index: CaseIndex, sentence: str, last: Collection[str]) -> Called:
+    """What a question calls for of the history. `last`: the ids of the facts of the patient's turn before."""
+    found: dict[str, Fact] = {}
+    understood = False
+    for clause in question_cues().clauses.split(sentence.lower().replace("\u2019", "'")):
+        question = _Clause(index, clause, last)
+        facts = question.called_for()
+        found.update((each.fact.fact_id, each.fact) for each in facts)
+        understood = understood or question.understood
+    return Called(tuple(found.values()), understood)
+
+
+class _Clause:
+    """One question. It is tried as one about the present illness, then as a list of things asked for."""
+
+    def __init__(self, index: CaseIndex, clause: str, last: Collection[str]) -> None:
+        self._index = index
+        self._cues = question_cues()
+        self._table = topics_of(HISTORY)
+        self._clause = clause
+        self._last = last
+        self._spoken = self._corrected(words(clause))
+        self.understood = False
+
+    def called_for(self) -> list[IndexedFact]:
+        matches = {c: match for c, pattern in self._cues.categories.items() if (match := pattern.search(self._spoken))}
+        if precise := self._precise([match.span() for match in matches.values()]):
+            self.understood = True
+            return precise
+        categories = list(matches)
+        contexts = [context for context in _CONTEXTS if context in categories and not self._is_home(context)]
+        if self._cues.recurrence.search(self._spoken):
+            self.understood = True
+            return self._recurrent()
+        present = [category for category in PRESENT if category in categories]
+        if present and not set(contexts) & {Category.FAMILY, Category.ALLERGY}:
+            self.understood = True
+            return self._of_present_illness(present)
+        return self._listed()
+
+    def _precise(self, spans: Sequence[tuple[int, int]]) -> list[IndexedFact]:
+        """A fact's own cue of several words goes before a category's: "how long are they stiff"."""
+        return [
+            each
+            for each in self._index.history
+            if each.fact.category is not Category.CHIEF_COMPLAINT
+            for match in each.cues.finditer(self._spoken)
+            if " " in match.group() and any(match.start() < end and begin < match.end() for begin, end in spans)
+        ][:1]
+
+    # --- the present illness ---
+
+    def _of_present_illness(self, categories: Sequence[Category]) -> list[IndexedFact]:
+        subject = self._subject(categories)
+        topics = self._table.of(subject)
+        if set(categories) <= set(_PLACES):
+            topics -= self._table.parts(topics)
+        if self._is_foreign(topics):
+            outside = [each for each in self._index.history if each.fact.category not in PRESENT]
+            family = {Category.FAMILY, Category.CHIEF_COMPLAINT}
+            return self._index.named(subject, [e for e in outside if e.fact.category not in family]) or (
+                self._index.speaking_of(topics, [e for e in outside if e.fact.category is not Category.FAMILY])
+            )
+        if not topics and (followed := self._followed_up(categories)):
+            return followed
+        # "What triggers it?" names no trigger.
+        beyond = self._spoken
+        for category in categories:
+            beyond = self._cues.categories[category].sub(" ", beyond)
+        among = _CHANGES if set(categories) <= set(_CHANGES) else categories
+        if named := self._index.named(" ".join(beyond.split()), self._index.of(*among)):
+            return named
+        facts = [each for category in categories for each in self._in_category(category)]
+        return list({each.fact.fact_id: each for each in facts}.values())
+
+    def _subject(self, categories: Sequence[Category]) -> str:
+        """What the question is about, without the circumstances that it names."""
+        spoken = self._spoken
+        if set(categories) <= {Category.AGGRAVATING, Category.RELIEVING} and (verb := self._cues.verbs.search(spoken)):
+            return spoken[verb.end() :]
+        tokens = spoken.split()
+        head, rest = " ".join(tokens[:2]), " ".join(tokens[2:])
+        cut = self._cues.circumstance.search(rest)
+        return f"{head} {rest[: cut.start()] if cut else rest}"
+
+    def _is_foreign(self, topics: frozenset[str]) -> bool:
+        """It names something that the main complaint is not."""
+        parts = self._table.parts(topics)
+        main = self._index.main
+        rest = topics - parts
+        if rest - main:
+            return True
+        known = self._table.parts(main)
+        return bool(parts) and bool(known) and not parts & known
+
+    def _followed_up(self, categories: Sequence[Category]) -> list[IndexedFact]:
+        """ "How long have you had it?" after the patient spoke of something else than the main complaint."""
+        said = [each for each in self._index.history if each.fact.fact_id in self._last]
+        topics = frozenset().union(*(each.topics for each in said)) - {PAIN}
+        if not said or not topics - self._index.main or not self._cues.pointing.search(self._spoken):
+            return []
+        patterns = [self._cues.kinds[category] for category in categories]
+        return [
+            each
+            for each in self._index.history
+            if each.fact.category not in (*PRESENT, Category.CHIEF_COMPLAINT, Category.FAMILY)
+            and each.topics & (topics - self._index.main)
+            and any(pattern.search(each.spoken) for pattern in patterns)
+        ]
+
+    def _in_category(self, category: Category) -> list[IndexedFact]:
+        """Its facts; where the case has none, those of the illness that say such a thing."""
+        if own := self._index.of(category):
+            return own
+        pattern = self._cues.kinds[category]
+        ill = (Category.CHIEF_COMPLAINT, Category.ASSOCIATED, *PRESENT)
+        return [each for each in self._index.of(*ill) if pattern.search(each.spoken)]
+
+    def _recurrent(self) -> list[IndexedFact]:
+        past = self._index.of(Category.PAST_HISTORY)
+        return (
+            self._index.named(self._spoken, past)
+            or [each for each in past if each.topics & self._index.main]
+            or [each for each in past if self._cues.recurrent.search(each.spoken)]
+        )
+
+    # --- a list ---
+
+    def _listed(self) -> list[IndexedFact]:
+        found: dict[str, IndexedFact] = {}
+        context: Category | None = None
+        pain = False
+        for item in LIST.split(self._clause):
+            spoken = self._corrected(words(item))
+            if not spoken:
+                continue
+            topics = self._table.of(" ".join(self._cues.asides.sub(" ", spoken).split())) or self._table.of(spoken)
+            if pain and topics and topics == frozenset(t for t in topics if self._table.kinds[t] is Kind.PART):
+                topics |= {PAIN}  # "pain in your chest or your arm"
+            pain = PAIN in topics
+            categories = [c for c, pattern in self._cues.categories.items() if pattern.search(spoken)]
+            own = next((c for c in _CONTEXTS if c in categories and not self._is_home(c)), None)
+            if context and not own and all(self._table.kinds[topic] in _WITHIN[context] for topic in topics):
+                own = context
+            context = own
+            facts = self._in_context(context, spoken, topics) if context else self._item(spoken, topics, categories)
+            self.understood = self.understood or bool(context or topics or facts or categories)
+            found.update((each.fact.fact_id, each) for each in facts)
+        return list(found.values())
+
+    def _in_context(self, context: Category, spoken: str, topics: frozenset[str]) -> list[IndexedFact]:
+        facts = self._index.of(context)
+        topics = frozenset(t for t in topics if self._table.kinds[t] in _WITHIN[context] and t != "medicine")
+        named = self._index.named(spoken, facts)
+        return named or (self._index.speaking_of(topics, facts) if topics else []) or facts
+
+    def _item(self, spoken: str, topics: frozenset[str], categories: Iterable[Category]) -> list[IndexedFact]:
+        # "Do you have asthma?" is none about the mother's.
+        personal = bool(_YOU.search(self._spoken))
+        others = [each for each in self._index.history if not personal or each.fact.category is not Category.FAMILY]
+        bare = " ".join(self._cues.asides.sub(" ", spoken).split())
+        facts = self._index.named(bare, others) or self._index.named(spoken, others) or self._index.speaking_of(topics)
+        covered = {each.fact.category for each in facts}
+        for category in categories:
+            if category not in covered and category not in (*PRESENT, *_CONTEXTS):
+                facts = [*facts, *self._index.of(category)]
+        if not facts and not topics:
+            said = {one_spelling(word) for word in spoken.split()}
+            facts = [each for each in others if each.own & said]
+        return facts
+
+    # --- words ---
+
+    def _is_home(self, context: Category) -> bool:
+        """ "Do you live with your family?" """
+        return context is Category.FAMILY and bool(self._table.of(self._spoken) & {"home", "support"})
+
+    def _corrected(self, tokens: Iterable[str]) -> str:
+        right = self._cues.vocabulary | self._index.vocabulary
+        return " ".join(token if token in right else self._table.corrected(token) for token in tokens)
