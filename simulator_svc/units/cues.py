@@ -38,6 +38,7 @@ class Cues:
     # From here on a question speaks of a circumstance and no longer of the complaint: "worse when you cough".
     circumstance: re.Pattern[str]
     verbs: re.Pattern[str]
+    illness: re.Pattern[str]
     asides: re.Pattern[str]
     pointing: re.Pattern[str]
     greeting: re.Pattern[str]
@@ -88,6 +89,7 @@ def question_cues() -> Cues:
         clauses=re.compile(r"(?:[,;:]|\band\b|\bor\b|\bbut\b)+\s+(?=(?:" + "|".join(data["clause_openers"]) + r")\b)"),
         circumstance=phrase_pattern(data["circumstances"]),
         verbs=phrase_pattern(data["verbs"]),
+        illness=phrase_pattern(data["illness"]),
         asides=phrase_pattern(data["asides"]),
         pointing=phrase_pattern(data["pointing"]),
         greeting=phrase_pattern(data["greeting"]),

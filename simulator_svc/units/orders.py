@@ -11,6 +11,8 @@ from simulator_svc.units.cues import Cues, question_cues
 from simulator_svc.units.retrieval import LIST, Called
 from simulator_svc.units.topics import HISTORY, PROBES, Kind, one_spelling, topics_of
 
+_BLOOD = frozenset({"blood", "bloods", "serum", "plasma", "level", "levels"})
+
 
 def ordered_facts(index: CaseIndex, sentence: str) -> Called:
     """What an examination or a test shows, once the doctor orders it."""
@@ -21,11 +23,12 @@ def ordered_facts(index: CaseIndex, sentence: str) -> Called:
     bloods = bool(cues.blood_tests.search(spoken)) and not any(known.kinds[topic] is Kind.LAB for topic in tests)
     is_test = bool(tests or bloods or cues.all_tests.search(spoken))
     by_hand = not is_test and bool(cues.examines.search(spoken))
-    among = [each for each in index.probed if each.fact.category in _shown_by(is_test, by_hand)]
+    among = [each for each in index.probed if each.fact.category in _shown_by(is_test, by_hand) or each.probes & tests]
     precisely = index.named(" ".join(cues.vague_orders.sub(" ", spoken).split()), among)
-    found = {
-        each.fact.fact_id: each for each in index.named(spoken, among) if each in precisely or _is_ordered(each, tests)
-    }
+    found = {each.fact.fact_id: each for each in index.probed if _by_phrase(each, spoken)}
+    for each in index.named(spoken, among):
+        if each in precisely or _is_ordered(each, tests):
+            found[each.fact.fact_id] = each
     for item in LIST.split(spoken):
         topics = known.of(item) & tests if is_test else known.of(item)
         same = [each for each in among if topics and topics <= each.probes]
@@ -56,6 +59,11 @@ def _whole(index: CaseIndex, spoken: str, cues: Cues) -> list[IndexedFact]:
     return [each for each in index.probed if each.fact.category in categories]
 
 
+def _by_phrase(each: IndexedFact, spoken: str) -> bool:
+    """Several words of its own name it, whatever the order otherwise is: "have a look inside"."""
+    return any(" " in match.group() for match in each.cues.finditer(question_cues().vague_orders.sub("-", spoken)))
+
+
 def _is_ordered(each: IndexedFact, tests: Collection[str]) -> bool:
     """An order that names its test means no other one."""
     kinds = topics_of(PROBES).kinds
@@ -65,4 +73,6 @@ def _is_ordered(each: IndexedFact, tests: Collection[str]) -> bool:
 
 def _is_blood_test(each: IndexedFact) -> bool:
     kinds = topics_of(PROBES).kinds
-    return each.fact.category is Category.TEST and not any(kinds[topic] is Kind.PROBE for topic in each.probes)
+    return each.fact.category is Category.TEST and (
+        any(kinds[topic] is Kind.LAB for topic in each.probes) or not _BLOOD.isdisjoint(each.spoken.split())
+    )

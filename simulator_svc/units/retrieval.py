@@ -65,12 +65,14 @@ class _Clause:
 
     def called_for(self) -> list[IndexedFact]:
         matches = {c: match for c, pattern in self._cues.categories.items() if (match := pattern.search(self._spoken))}
-        if precise := self._precise([match.span() for match in matches.values()]):
+        recurs = self._cues.recurrence.search(self._spoken)
+        spans = [match.span() for match in (*matches.values(), *([recurs] if recurs else []))]
+        if precise := self._precise(spans):
             self.understood = True
             return precise
         categories = list(matches)
         contexts = [context for context in _CONTEXTS if context in categories and not self._is_home(context)]
-        if self._cues.recurrence.search(self._spoken):
+        if recurs:
             self.understood = True
             return self._recurrent()
         present = [category for category in PRESENT if category in categories]
@@ -169,6 +171,9 @@ class _Clause:
 
     def _listed(self) -> list[IndexedFact]:
         found: dict[str, IndexedFact] = {}
+        for each in self._index.history:
+            joined = [match.group() for match in each.cues.finditer(self._spoken) if LIST.search(match.group())]
+            found.update((each.fact.fact_id, each) for _ in joined)  # "a cold or flu" is one thing
         context: Category | None = None
         pain = False
         for item in LIST.split(self._clause):
@@ -193,6 +198,8 @@ class _Clause:
         facts = self._index.of(context)
         topics = frozenset(t for t in topics if self._table.kinds[t] in _WITHIN[context] and t != "medicine")
         named = self._index.named(spoken, facts)
+        if context is Category.FAMILY and not named and not self._cues.illness.search(self._spoken):
+            named = self._index.named(spoken, self._index.history)  # "any brothers or sisters?"
         return named or (self._index.speaking_of(topics, facts) if topics else []) or facts
 
     def _item(self, spoken: str, topics: frozenset[str], categories: Iterable[Category]) -> list[IndexedFact]:

@@ -63,8 +63,8 @@ def test_findings_are_not_told_before_they_are_ordered(doctor: str) -> None:
         ("I'm going to listen to your heart and lungs.", {"heart-lungs"}),
         ("We need a troponin.", {"troponin"}),
         ("Let me examine you.", {"blood-pressure", "heart-lungs", "pulses"}),
-        ("Let's run some blood tests.", {"bloods"}),
-        ("Let's run some tests.", {"ecg", "bloods"}),
+        ("Let's run some blood tests.", {"bloods", "troponin"}),
+        ("Let's run some tests.", {"ecg", "bloods", "troponin", "right-leads"}),
     ],
 )
 def test_an_order_calls_for_what_it_shows(doctor: str, wanted: set[str]) -> None:
