@@ -114,6 +114,7 @@ class _Clause:
         if named := self._index.named(" ".join(beyond.split()), self._index.of(*among)):
             return named
         facts = [each for category in categories for each in self._in_category(category)]
+        facts += self._index.named(self._spoken, self._index.of(*among))
         return list({each.fact.fact_id: each for each in facts}.values())
 
     def _subject(self, categories: Sequence[Category]) -> str:
@@ -212,6 +213,8 @@ class _Clause:
         for category in categories:
             if category not in covered and category not in (*PRESENT, *_CONTEXTS):
                 facts = [*facts, *self._index.of(category)]
+        if not facts and all(self._table.kinds[topic] is Kind.PART for topic in topics):
+            facts = self._index.named(spoken, self._index.of(Category.FAMILY))
         if not facts and not topics:
             said = {one_spelling(word) for word in spoken.split()}
             facts = [each for each in others if each.own & said]
