@@ -26,6 +26,7 @@ async def main() -> None:
         inference_pb2_grpc.InferenceServiceStub(channel),
         inference_pb2.PRIORITY_CONSULTATION,
         settings.draft_seconds,
+        settings.embed_seconds,
     )
 
     def register(server: grpc.aio.Server) -> Sequence[str]:

@@ -28,10 +28,23 @@ class LanguageModel(Protocol):
     """Raises ServiceError when the model does not answer in time; never waits without a bound."""
 
     async def complete(
-        self, messages: Sequence[ModelMessage], *, max_tokens: int, seed: int, temperature: float, stop: Sequence[str]
-    ) -> str: ...
+        self,
+        messages: Sequence[ModelMessage],
+        *,
+        max_tokens: int,
+        seed: int,
+        temperature: float,
+        stop: Sequence[str],
+        pattern: str = "",
+    ) -> str:
+        """`pattern`: a regular expression that the whole answer matches; empty leaves it free."""
+        ...
 
     async def choose(self, messages: Sequence[ModelMessage], choices: Sequence[str]) -> list[float]: ...
+
+    async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
+        """One vector of unit length a text, in their order."""
+        ...
 
 
 _ROLES = {
@@ -49,19 +62,30 @@ class FrozenLanguageModel:
         stub: inference_pb2_grpc.InferenceServiceStub,
         priority: inference_pb2.Priority.ValueType,
         seconds: float,
+        # An answer found by words alone is good; one that waits for embeddings is late.
+        embed_seconds: float = 1.0,
     ) -> None:
         self._stub = stub
         self._priority = priority
         self._seconds = seconds
+        self._embed_seconds = embed_seconds
 
     async def complete(
-        self, messages: Sequence[ModelMessage], *, max_tokens: int, seed: int, temperature: float, stop: Sequence[str]
+        self,
+        messages: Sequence[ModelMessage],
+        *,
+        max_tokens: int,
+        seed: int,
+        temperature: float,
+        stop: Sequence[str],
+        pattern: str = "",
     ) -> str:
         request = inference_pb2.GenerateRequest(
             prompt=_prompt(messages),
             sampling=rollout_pb2.Sampling(max_tokens=max_tokens, temperature=temperature, stop=stop),
             seed=seed,
             priority=self._priority,
+            constraint=inference_pb2.Constraint(regex=pattern) if pattern else None,
         )
         try:
             response = await self._stub.GenerateBatch(
@@ -86,6 +110,15 @@ class FrozenLanguageModel:
         if result.error_reason:
             raise Unavailable(DEPENDENCY, f"{result.error_reason}: {result.error_message}")
         return [score.probability for score in result.scores]
+
+    async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
+        try:
+            response = await self._stub.Embed(
+                inference_pb2.EmbedRequest(texts=texts), timeout=call_deadline(self._embed_seconds)
+            )
+        except grpc.aio.AioRpcError as error:
+            raise service_error(error, DEPENDENCY) from error
+        return [embedding.values for embedding in response.embeddings]
 
 
 def _prompt(messages: Sequence[ModelMessage]) -> inference_pb2.Prompt:

@@ -21,6 +21,7 @@ from simulator_svc.personas.effects import Effects, effects_of
 from simulator_svc.personas.model import Persona
 from simulator_svc.units.affective_unit import AffectiveUnit
 from simulator_svc.units.fact_unit import Answer, FactUnit
+from simulator_svc.units.nearest import Nearest
 from simulator_svc.units.termination_gate import TerminationGate
 
 _tracer = trace.get_tracer(__name__)
@@ -61,6 +62,7 @@ class Patient:
         self._gate = TerminationGate(settings.max_doctor_turns, settings.loop_repeats)
         self._affect = AffectiveUnit(language, settings.draft_tokens, settings.temperature)
         self._facts = FactUnit()
+        self._nearest = Nearest(language)
         self._settings = settings
         self._speaks = language is not None
 
@@ -87,7 +89,10 @@ class Patient:
                 if ending:
                     answer = self._facts.closing(case, effects, ending, random)
                 else:
-                    answer = self._facts.answer(case, effects, dialogue, random)
+                    question = self._facts.question(case, dialogue)
+                    if question.unclear and not question.facts:
+                        question = question.with_facts(await self._nearest.facts(case, question.unclear))
+                    answer = self._facts.answer(case, effects, question, dialogue, random)
                 chosen.set_attributes({"simulator.allowed": len(answer.allowed), "simulator.stated": len(answer.facts)})
             if ending:
                 turn = self._leave(answer, ending, ReplySource.COMPOSED, 0)

@@ -15,6 +15,8 @@ class SimulatorSettings(ServiceSettings):
     inference_frozen_target: str = "localhost:7104"
     # One draft may take this long; then the patient answers in plain statements.
     draft_seconds: float = Field(default=8.0, gt=0, le=120)
+    # And the embeddings of a question that no word answers; then words alone decide.
+    embed_seconds: float = Field(default=1.0, gt=0, le=60)
     # A directory of case files (*.toml) instead of the built-in library.
     case_directory: Path | None = None
     patient: PatientSettings = PatientSettings()

@@ -90,7 +90,7 @@ class Process:
         policy = InferenceServiceStub(await self._channel(settings.inference_policy_target, "inference-policy"))
         frozen = InferenceServiceStub(await self._channel(settings.inference_frozen_target, "inference-frozen"))
         rubric = RubricServiceStub(await self._channel(settings.rubric_target, "rubric"))
-        language = FrozenLanguageModel(frozen, PRIORITY_ROLLOUT, settings.draft_seconds)
+        language = FrozenLanguageModel(frozen, PRIORITY_ROLLOUT, settings.draft_seconds, settings.embed_seconds)
         return EpisodePlayer(
             doctor=Policy(policy, deadline=deadlines.doctor_turn, patience=settings.patience),
             patient=Patient(language, settings.patient),

@@ -32,6 +32,8 @@ class RolloutSettings(ServiceSettings):
     rubric_target: str = "localhost:7102"
     # The patient, as in the simulator's server: one draft may take this long, then the patient answers plainly.
     draft_seconds: float = Field(default=8.0, gt=0, le=120)
+    # And the embeddings of a question that no word answers; then words alone decide.
+    embed_seconds: float = Field(default=1.0, gt=0, le=60)
     case_directory: Path | None = None
     patient: PatientSettings = PatientSettings()
     kafka: KafkaSettings = KafkaSettings()

@@ -54,12 +54,14 @@ class FactUnit:
         answer = self._answer(case, volunteered, [], effects, random, fallback=Neutral.ACKNOWLEDGE)
         return replace(answer, neutral=effects.closing(ending, random), starter="")
 
-    def answer(self, case: Case, effects: Effects, dialogue: Sequence[Turn], random: Random) -> Answer:
-        """The facts that the doctor's last turn calls for; the patient states as many as the persona says at a time."""
+    def question(self, case: Case, dialogue: Sequence[Turn]) -> Asked:
+        """What the doctor's last turn asks for, as far as words tell."""
+        return asked(case, dialogue[-1].text, stated_before(case, dialogue), _stated_last(case, dialogue))
+
+    def answer(self, case: Case, effects: Effects, question: Asked, dialogue: Sequence[Turn], random: Random) -> Answer:
+        """The facts that are called for. What is asked for is answered; the persona thins out what it may choose."""
         told = stated_before(case, dialogue)
-        question = asked(case, dialogue[-1].text, told, _stated_last(case, dialogue))
         volunteered = _tellable(case, case.of(Disclosure.VOLUNTEERED))
-        # What is asked for is answered; the persona thins out what is asked at large alone.
         called = _tellable(case, question.facts)[:_MOST_FACTS]
         invited = _tellable(case, question.invited)[: max(0, effects.facts_per_turn - len(called))]
         if not called and not invited and question.greeting and not told:

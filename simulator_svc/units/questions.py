@@ -5,8 +5,8 @@ The labels of a scripted question are fact ids, so this module is what `Privacy`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from simulator_svc.cases.model import Case, Category, Disclosure, Fact
 from simulator_svc.personas.effects import Occasion
@@ -34,6 +34,10 @@ class Asked:
     conclusion: bool
     greeting: bool
     occasions: frozenset[Occasion]
+
+    def with_facts(self, found: Iterable[Fact]) -> Asked:
+        facts = {fact.fact_id: fact for fact in (*self.facts, *found)}
+        return replace(self, facts=tuple(facts.values()))
 
     @property
     def open(self) -> bool:

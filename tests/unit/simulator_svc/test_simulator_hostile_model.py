@@ -61,7 +61,14 @@ class Hostile:
         self._random = Random(seed)
 
     async def complete(
-        self, messages: Sequence[ModelMessage], *, max_tokens: int, seed: int, temperature: float, stop: Sequence[str]
+        self,
+        messages: Sequence[ModelMessage],
+        *,
+        max_tokens: int,
+        seed: int,
+        temperature: float,
+        stop: Sequence[str],
+        pattern: str = "",
     ) -> str:
         random, fact = self._random, self._random.choice(self._case.facts)
         name = random.choice(self._case.diagnosis_names)
@@ -102,6 +109,11 @@ class Hostile:
 
     async def choose(self, messages: Sequence[ModelMessage], choices: Sequence[str]) -> list[float]:
         return [1 / len(choices)] * len(choices)
+
+    async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
+        """Every question seems to mean one fact of the case, whichever."""
+        meant = self._random.randrange(len(texts))
+        return [[1.0, 0.0] if place in (0, meant) else [0.0, 1.0] for place in range(len(texts))]
 
 
 def scripted(case: Case, random: Random) -> str:

@@ -32,7 +32,14 @@ class Scripted:
         self.prompts: list[Sequence[ModelMessage]] = []
 
     async def complete(
-        self, messages: Sequence[ModelMessage], *, max_tokens: int, seed: int, temperature: float, stop: Sequence[str]
+        self,
+        messages: Sequence[ModelMessage],
+        *,
+        max_tokens: int,
+        seed: int,
+        temperature: float,
+        stop: Sequence[str],
+        pattern: str = "",
     ) -> str:
         self.prompts.append(messages)
         return self.drafts[(len(self.prompts) - 1) % len(self.drafts)]
@@ -40,14 +47,27 @@ class Scripted:
     async def choose(self, messages: Sequence[ModelMessage], choices: Sequence[str]) -> list[float]:
         raise AssertionError("the patient does not choose yet")
 
+    async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
+        return [[0.0] for _ in texts]
+
 
 class Dead:
     async def complete(
-        self, messages: Sequence[ModelMessage], *, max_tokens: int, seed: int, temperature: float, stop: Sequence[str]
+        self,
+        messages: Sequence[ModelMessage],
+        *,
+        max_tokens: int,
+        seed: int,
+        temperature: float,
+        stop: Sequence[str],
+        pattern: str = "",
     ) -> str:
         raise Unavailable("inference-frozen", "connection refused")
 
     async def choose(self, messages: Sequence[ModelMessage], choices: Sequence[str]) -> list[float]:
+        raise Unavailable("inference-frozen", "connection refused")
+
+    async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
         raise Unavailable("inference-frozen", "connection refused")
 
 
