@@ -86,7 +86,7 @@ async def test_a_flood_of_questions_is_cut() -> None:
     assert max(map(len, embeddings.asked[0])) <= 2048
 
 
-@pytest.mark.parametrize("error", [Unavailable("inference-frozen", "away"), DeadlineExceeded("inference-frozen")])
+@pytest.mark.parametrize("error", [Unavailable("inference-frozen", "away"), DeadlineExceeded("LATE", "too late")])
 async def test_late_or_missing_embeddings_leave_the_answer_to_the_words(error: ServiceError) -> None:
     patient = Patient(Embeddings({}, error), PatientSettings(draft_share=0))
     for question, stated in ((UNWORDED, frozenset()), ("Is your vision blurry?", {"vision"})):
