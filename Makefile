@@ -13,7 +13,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # protoc finds its plugins here.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-PACKAGES := service_kit gateway simulator_svc rubric_svc inference_svc trainer_svc
+PACKAGES := service_kit gateway simulator_svc rubric_svc inference_svc trainer_svc k8s
+K8S_TOOLS := .venv-k8s
 PIP := $(BIN)/pip --disable-pip-version-check
 PIP_VERSION := 26.3
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements.lock)
@@ -104,6 +105,21 @@ breaking: setup ## contracts against the last release tag
 	$(BIN)/buf breaking "$$scratch/now.binpb" --against "$$scratch/before.binpb" --config protos/buf.yaml --path anamnesis; \
 	echo "buf breaking: nothing breaks against $$tag"
 
+# The tools have an environment of their own: what they want is not what the services have.
+$(K8S_TOOLS)/.installed: k8s/check/requirements.lock | $(VENV)/.created
+	@echo "tools for manifests: $$(grep -c '==' $<) pinned packages in $(K8S_TOOLS)"
+	@[ -x $(K8S_TOOLS)/bin/pip ] || $(BIN)/python -m venv $(K8S_TOOLS)
+	@$(K8S_TOOLS)/bin/pip --disable-pip-version-check install -q --no-deps -r $< 2> >(grep -v '^WARNING' >&2)
+	@touch $@
+
+.PHONY: k8s-check
+k8s-check: setup $(K8S_TOOLS)/.installed ## the manifests and Dockerfiles: rendered, validated, scanned; planted faults are found
+	@$(BIN)/python -m k8s.check --tools $(K8S_TOOLS)/bin
+
+.PHONY: image-pins
+image-pins: setup ## the pinned packages of each image, out of requirements.lock
+	@$(BIN)/python -m k8s.docker.pins
+
 .PHONY: test
 test: setup model ## all tests but the slow ones
 	$(BIN)/pytest
@@ -140,5 +156,5 @@ bench-learning: setup model ## the demo's run with three seeds
 
 .PHONY: clean
 clean: ## remove what was installed and generated; .anamnesis (models, runs, weights) stays
-	rm -rf $(VENV) protos/gen dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(K8S_TOOLS) protos/gen dist .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
