@@ -72,7 +72,8 @@ class _Clause:
             return precise
         categories = list(matches)
         contexts = [context for context in _CONTEXTS if context in categories and not self._is_home(context)]
-        if recurs:
+        # "A similar problem in the family" is none of the patient's own past.
+        if recurs and Category.FAMILY not in contexts:
             self.understood = True
             return self._recurrent()
         present = [category for category in PRESENT if category in categories]

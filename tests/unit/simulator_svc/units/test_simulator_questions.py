@@ -31,6 +31,8 @@ def called(case_id: str, doctor: str) -> set[str]:
         ("inferior-stemi", "Do you take any medication?", {"amlodipine", "no-sildenafil"}),
         ("inferior-stemi", "Did you feel sick or sweaty?", {"nausea", "sweating"}),
         ("inferior-stemi", "Any heart disease in the family?", {"father"}),
+        ("renal-colic", "Does anyone in your family have a similar problem?", {"father"}),
+        ("renal-colic", "Have you had a similar problem before?", {"earlier"}),
         ("inferior-stemi", "When did it start, and where is it? Do you smoke?", {"onset", "site", "smoking"}),
         ("renal-colic", "Have you had a fever?", {"no-fever"}),
         ("appendicitis-girl", "Did you throw up?", {"vomiting"}),
