@@ -14,6 +14,7 @@ from anamnesis.rubric.v1 import evaluation_pb2_grpc
 from anamnesis.simulator.v1 import simulator_pb2_grpc
 from anamnesis.trainer.v1 import trainer_pb2_grpc
 from gateway.settings import GatewaySettings
+from service_kit.errors import STREAM_INTERRUPTED, Code, ServiceError
 from service_kit.grpc.channel import call_deadline, open_channel, service_error
 
 Request = TypeVar("Request")
@@ -21,12 +22,13 @@ Response = TypeVar("Response")
 
 TRAINER, SIMULATOR, RUBRIC, INFERENCE = "trainer", "simulator", "rubric", "inference-policy"
 
-# Asking these twice changes nothing, so the channel may ask again when a replica is gone.
+# Asking these twice changes nothing, so the channel may ask again when a replica is gone; a stream, before its first
+# response. The first service of each is the one whose health is watched.
 _IDEMPOTENT = {
-    TRAINER: {"anamnesis.trainer.v1.TrainerService": ["GetRun", "ListRuns"]},
+    TRAINER: {"anamnesis.trainer.v1.TrainerService": ["GetRun", "ListRuns", "WatchRun"]},
     SIMULATOR: {"anamnesis.simulator.v1.PatientSimulatorService": ["ListCases", "StartConsultation", "Respond"]},
-    RUBRIC: {"anamnesis.rubric.v1.EvaluationService": ["GetEvaluation"]},
-    INFERENCE: {"anamnesis.inference.v1.InferenceService": ["ListModels"]},
+    RUBRIC: {"anamnesis.rubric.v1.EvaluationService": ["GetEvaluation", "WatchEvaluation"]},
+    INFERENCE: {"anamnesis.inference.v1.InferenceService": ["ListModels", "Generate"]},
 }
 
 
@@ -40,7 +42,13 @@ class Backends:
             INFERENCE: settings.inference_policy_target,
         }
         self._channels = {
-            name: open_channel(target, idempotent=_IDEMPOTENT[name], tls=settings.tls, peer=name)
+            name: open_channel(
+                target,
+                idempotent=_IDEMPOTENT[name],
+                tls=settings.tls,
+                peer=name,
+                health_of=next(iter(_IDEMPOTENT[name])),
+            )
             for name, target in targets.items()
         }
         self.trainer = trainer_pb2_grpc.TrainerServiceStub(self._channels[TRAINER])
@@ -73,11 +81,25 @@ async def answer(
 async def answers(
     method: aio.UnaryStreamMultiCallable[Request, Any], request: Request, limit: float, dependency: str
 ) -> AsyncGenerator[Any, None]:
+    """The stream's responses. One that is cut after its first response raises STREAM_INTERRUPTED."""
     call = method(request, timeout=call_deadline(limit))
+    count = 0
     try:
         async for response in call:
+            count += 1
             yield response
     except grpc.aio.AioRpcError as error:
-        raise service_error(error, dependency) from error
+        ours = service_error(error, dependency)
+        if count and ours.code is Code.UNAVAILABLE:
+            raise interrupted(ours, count) from error
+        raise ours from error
     finally:
         call.cancel()  # no effect on a call that ended by itself
+
+
+def interrupted(error: ServiceError, count: int) -> ServiceError:
+    """What cut the stream, and that `count` responses were handed on before."""
+    metadata = error.metadata | {"responses": str(count), "resume": "ask again"}
+    return ServiceError(
+        Code.UNAVAILABLE, STREAM_INTERRUPTED, error.message, metadata=metadata, retry_after=error.retry_after
+    )

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 DOMAIN = "anamnesis"
+# Reason of a stream that ends before it is whole, through no fault of its caller; it passes any number of hops. Its
+# metadata say how many `responses` came before, and how to `resume`.
+STREAM_INTERRUPTED = "STREAM_INTERRUPTED"
 
 
 class Code(IntEnum):

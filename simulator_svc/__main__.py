@@ -12,7 +12,7 @@ from service_kit.grpc.channel import open_channel
 from service_kit.grpc.server import run_service, serve
 from service_kit.settings import load_settings
 from simulator_svc.cases.library import CaseLibrary
-from simulator_svc.language import DEPENDENCY, FrozenLanguageModel
+from simulator_svc.language import DEPENDENCY, INFERENCE, FrozenLanguageModel
 from simulator_svc.patient import Patient
 from simulator_svc.server import SERVICE, PatientSimulator
 from simulator_svc.settings import SimulatorSettings
@@ -21,7 +21,13 @@ from simulator_svc.settings import SimulatorSettings
 async def main() -> None:
     settings = load_settings(SimulatorSettings, "simulator")
     library = CaseLibrary.load(settings.case_directory)
-    channel = open_channel(settings.inference_frozen_target, tls=settings.tls, peer=DEPENDENCY)
+    channel = open_channel(
+        settings.inference_frozen_target,
+        idempotent={INFERENCE: ["GenerateBatch", "Choose"]},
+        tls=settings.tls,
+        peer=DEPENDENCY,
+        health_of=INFERENCE,
+    )
     language = FrozenLanguageModel(
         inference_pb2_grpc.InferenceServiceStub(channel),
         inference_pb2.PRIORITY_CONSULTATION,

@@ -14,6 +14,7 @@ from service_kit.errors import Unavailable
 from service_kit.grpc.channel import call_deadline, service_error
 
 DEPENDENCY = "inference-frozen"
+INFERENCE = "anamnesis.inference.v1.InferenceService"
 
 
 @dataclass(frozen=True, slots=True)

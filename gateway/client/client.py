@@ -32,6 +32,7 @@ from anamnesis.gateway.v1 import (
 from anamnesis.rubric.v1 import evaluation_pb2 as rubric_evaluation_pb2
 from anamnesis.simulator.v1 import simulator_pb2
 from anamnesis.trainer.v1 import trainer_pb2
+from gateway.client.retries import Retries
 from service_kit.errors import Code, ServiceError
 from service_kit.grpc.channel import call_deadline, open_channel, service_error
 from service_kit.tls import Trust
@@ -41,6 +42,7 @@ Response = TypeVar("Response")
 
 DEFAULT_TARGET = "localhost:7100"
 _GATEWAY = "gateway"
+_SERVICE = "anamnesis.gateway.v1.TrainingService"
 # A watch is taken up again after these; any other error is the caller's to see.
 _BROKEN_STREAM = {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.ABORTED}
 _ENDED = {
@@ -67,16 +69,18 @@ class AnamnesisClient:
         answer_seconds: float = 300.0,
         watch_seconds: float = 3600.0,
         patience_seconds: float = 180.0,
+        retry_seconds: float = 2.0,
     ) -> None:
         """`ca`: the authority that has signed the gateway's certificate; without it the client speaks plaintext.
-        `patience_seconds`: for how long a watch keeps coming back to a service that does not answer."""
+        `patience_seconds`: for how long a watch keeps coming back to a service that does not answer.
+        `retry_seconds`: for how long another call does, where it may be sent again."""
+        self.retries = Retries(retry_seconds)
         self._call_seconds = call_seconds
         self._answer_seconds = answer_seconds
         self._watch_seconds = watch_seconds
         self._patience_seconds = patience_seconds
         self._metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
-        # The gateway retries what may be; once is enough.
-        self._channel = open_channel(target, tls=None if ca is None else Trust(ca=ca))
+        self._channel = open_channel(target, tls=None if ca is None else Trust(ca=ca), health_of=_SERVICE)
         self._training = training_pb2_grpc.TrainingServiceStub(self._channel)
         self._consultation = consultation_pb2_grpc.ConsultationServiceStub(self._channel)
         self._evaluation = evaluation_pb2_grpc.EvaluationServiceStub(self._channel)
@@ -100,7 +104,7 @@ class AnamnesisClient:
         """`overrides` maps dotted settings to TOML values. The same run_id again is the same run."""
         spec = trainer_pb2.RunSpec(preset=preset, overrides=overrides, seed=seed)
         request = training_pb2.StartRunRequest(spec=spec, run_id=run_id)
-        return (await self._call(self._training.StartRun, request, self._call_seconds)).run
+        return (await self._call(self._training.StartRun, request, self._call_seconds, reads=False)).run
 
     async def get_run(self, run_id: str) -> trainer_pb2.Run:
         request = training_pb2.GetRunRequest(run_id=run_id)
@@ -114,20 +118,20 @@ class AnamnesisClient:
 
     async def pause_run(self, run_id: str) -> trainer_pb2.Run:
         request = training_pb2.PauseRunRequest(run_id=run_id)
-        return (await self._call(self._training.PauseRun, request, self._call_seconds)).run
+        return (await self._call(self._training.PauseRun, request, self._call_seconds, reads=False)).run
 
     async def resume_run(self, run_id: str) -> trainer_pb2.Run:
         request = training_pb2.ResumeRunRequest(run_id=run_id)
-        return (await self._call(self._training.ResumeRun, request, self._call_seconds)).run
+        return (await self._call(self._training.ResumeRun, request, self._call_seconds, reads=False)).run
 
     async def cancel_run(self, run_id: str) -> trainer_pb2.Run:
         request = training_pb2.CancelRunRequest(run_id=run_id)
-        return (await self._call(self._training.CancelRun, request, self._call_seconds)).run
+        return (await self._call(self._training.CancelRun, request, self._call_seconds, reads=False)).run
 
     async def export_model(self, run_id: str, name: str) -> str:
         """Where the model directory is, on the trainer's volume."""
         request = training_pb2.ExportModelRequest(run_id=run_id, name=name)
-        return (await self._call(self._training.ExportModel, request, self._answer_seconds)).path
+        return (await self._call(self._training.ExportModel, request, self._answer_seconds, reads=False)).path
 
     async def watch_run(self, run_id: str, after_sequence: int = 0) -> AsyncGenerator[trainer_pb2.RunEvent, None]:
         """Every event once and in order until the run ends. A stream that breaks is taken up where it broke."""
@@ -219,28 +223,52 @@ class AnamnesisClient:
 
     async def start_evaluation(self, spec: rubric_evaluation_pb2.EvaluationSpec) -> rubric_evaluation_pb2.Evaluation:
         request = evaluation_pb2.StartEvaluationRequest(spec=spec)
-        return (await self._call(self._evaluation.StartEvaluation, request, self._call_seconds)).evaluation
+        return (await self._call(self._evaluation.StartEvaluation, request, self._call_seconds, reads=False)).evaluation
 
     async def get_evaluation(self, evaluation_id: str) -> rubric_evaluation_pb2.Evaluation:
         request = evaluation_pb2.GetEvaluationRequest(evaluation_id=evaluation_id)
         return (await self._call(self._evaluation.GetEvaluation, request, self._call_seconds)).evaluation
 
     async def _call(
-        self, method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request, limit: float
+        self,
+        method: aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        limit: float,
+        *,
+        reads: bool = True,
     ) -> Response:
-        try:
-            return await method(request, timeout=call_deadline(limit), metadata=self._metadata)
-        except grpc.aio.AioRpcError as error:
-            raise service_error(error, _GATEWAY) from error
+        async def once() -> Response:
+            try:
+                return await method(request, timeout=call_deadline(limit), metadata=self._metadata)
+            except grpc.aio.AioRpcError as error:
+                raise service_error(error, _GATEWAY) from error
+
+        return await self.retries.call(once, reads=reads)
 
     async def _stream(
         self, method: aio.UnaryStreamMultiCallable[Request, Any], request: Request, limit: float
     ) -> AsyncGenerator[Any, None]:
-        call = method(request, timeout=call_deadline(limit), metadata=self._metadata)
+        """Asked for again until its first response; one that is cut later is STREAM_INTERRUPTED."""
+        call, first = await self.retries.call(lambda: self._begin(method, request, limit), reads=True)
         try:
-            async for response in call:
-                yield response
+            if first is not aio.EOF:  # type: ignore[attr-defined]  # which the stubs do not know
+                yield first
+                async for response in call:
+                    yield response
         except grpc.aio.AioRpcError as error:
             raise service_error(error, _GATEWAY) from error
         finally:
             call.cancel()
+
+    async def _begin(
+        self, method: aio.UnaryStreamMultiCallable[Request, Any], request: Request, limit: float
+    ) -> tuple[Any, Any]:
+        """The call and its first response, EOF where it has none."""
+        call = method(request, timeout=call_deadline(limit), metadata=self._metadata)
+        try:
+            return call, await call.read()
+        except grpc.aio.AioRpcError as error:
+            raise service_error(error, _GATEWAY) from error
+        except BaseException:
+            call.cancel()
+            raise

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service_kit.errors import ServiceError
+from service_kit.errors import STREAM_INTERRUPTED, ServiceError
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
@@ -66,6 +66,8 @@ def from_service_error(error: ServiceError) -> OpenAIError:
     """Ours as OpenAI's. An internal error's text stays inside."""
     if error.reason == _CONTEXT_OVERFLOW:
         return OpenAIError(400, error.message, "messages", "context_length_exceeded")
+    if error.reason == STREAM_INTERRUPTED:
+        return OpenAIError(503, error.message, None, "stream_interrupted", retry_after=_RETRY_AFTER_SECONDS)
     if error.code.name not in _STATUS:
         return OpenAIError(500, "The server had an error while processing your request.", None, "internal_error")
     status, code = _STATUS[error.code.name]

@@ -40,16 +40,19 @@ def open_channel(
     idempotent: Mapping[str, Sequence[str]] | None = None,
     tls: TlsSettings | Trust | None = None,
     peer: str | None = None,
+    health_of: str | None = None,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> grpc.aio.Channel:
     """A channel over every address of `target`: a name that resolves to several, or `ipv4:10.0.0.1:7103,10.0.0.2:7103`.
 
     `idempotent` names what may be sent again: {"anamnesis.inference.v1.InferenceService": ["Choose", "Embed"]}.
     `peer` is the DNS name that the certificate at each address must bear (by default the target's host): "rubric".
+    `health_of` names a service there: calls go only to addresses whose health says that it is SERVING, so none goes to
+    one that still starts or drains already. A server without health counts as healthy.
     Raises CertificatesWrong where the files of `tls` cannot be used.
     """
     options: list[tuple[str, str | int]] = [
-        ("grpc.service_config", json.dumps(service_config(idempotent or {}))),
+        ("grpc.service_config", json.dumps(service_config(idempotent or {}, health_of))),
         ("grpc.service_config_disable_resolution", 1),
         ("grpc.enable_retries", 1),
         ("grpc.max_send_message_length", max_message_bytes),
@@ -79,12 +82,13 @@ def open_channel(
     return RenewingChannel(Certificates(tls), connect)
 
 
-def service_config(idempotent: Mapping[str, Sequence[str]]) -> dict[str, object]:
-    """gRPC's service config: round robin over the addresses, retries for the named methods."""
+def service_config(idempotent: Mapping[str, Sequence[str]], health_of: str | None = None) -> dict[str, object]:
+    """gRPC's service config: round robin over the healthy addresses, retries for the named methods."""
     names = [{"service": service, "method": method} for service, methods in idempotent.items() for method in methods]
-    return {
+    config: dict[str, object] = {
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [{"name": names, "retryPolicy": _RETRY_POLICY}] if names else [],
         # Where many calls fail, retries stop: they would only add to the load.
         "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
     }
+    return config if health_of is None else config | {"healthCheckConfig": {"serviceName": health_of}}

@@ -1,9 +1,9 @@
 """One gRPC server, from the first health check to the last answer.
 
 Invariant: health "" is SERVING as long as the process can answer at all; each service is SERVING only between the end
-of prepare() and the first SIGTERM or SIGINT. Then no call is let in, those in flight finish up to drain_seconds,
-close() runs, telemetry is flushed and serve() returns (exit 0). With TLS, health alone is also served in plaintext, on
-a port of its own.
+of prepare() and the first SIGTERM or SIGINT. Then no call is let in, those in flight finish up to drain_seconds (what
+has not is told that it was interrupted), close() runs, telemetry is flushed and serve() returns (exit 0). Where a port
+is set for it, health alone is also served in plaintext.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 # Room above the service's own limit for health, reflection and the refusals themselves.
 _BACKSTOP_CALLS = 256
+# Above the drain's bound, for telling those who are cut off.
+_TELL_SECONDS = 1.0
 
 
 class StartFailed(Exception):
@@ -94,10 +96,21 @@ class GrpcServer:
         self._settings = settings
         self._health = HealthServicer()
         self._background: set[asyncio.Task[Any]] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
+        self._interrupting = False
         self._server = grpc.aio.server(
             interceptors=[
                 AroundEveryCall(
-                    [telemetry, deadline, errors, *_authorization(settings, service), self.admission], validate, _is_own
+                    [
+                        telemetry,
+                        deadline,
+                        errors,
+                        *_authorization(settings, service),
+                        self.admission,
+                        self._interruptible,
+                    ],
+                    validate,
+                    _is_own,
                 ),
                 AroundEveryCall([errors, self._tracked], lambda message: None, is_infrastructure),
             ],
@@ -142,9 +155,30 @@ class GrpcServer:
         await asyncio.sleep(0)  # watchers of health hear of it before their streams end
         for task in self._background:
             task.cancel()
-        await self._server.stop(seconds)
+        stopping = asyncio.ensure_future(self._server.stop(seconds + _TELL_SECONDS))
+        await asyncio.wait({stopping}, timeout=seconds)
+        self._interrupting = True
+        for task in self._serving:
+            task.cancel()
+        await stopping
         if self._probes is not None:
             await self._probes.stop(None)
+
+    @asynccontextmanager
+    async def _interruptible(self, method: str, context: Context) -> AsyncIterator[None]:
+        """A call that outlasts the drain ends with a reason that says so."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._interrupting:
+                raise
+            task.uncancel()  # as below: a cancelled handler would send no status
+            raise self.admission.interruption() from None
+        finally:
+            self._serving.discard(task)
 
     @asynccontextmanager
     async def _tracked(self, method: str, context: Context) -> AsyncIterator[None]:

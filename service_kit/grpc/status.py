@@ -12,7 +12,15 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from service_kit.errors import DOMAIN, Code, DeadlineExceeded, FieldViolation, ServiceError, Unavailable
+from service_kit.errors import (
+    DOMAIN,
+    STREAM_INTERRUPTED,
+    Code,
+    DeadlineExceeded,
+    FieldViolation,
+    ServiceError,
+    Unavailable,
+)
 
 DETAILS_KEY = "grpc-status-details-bin"
 # Details travel in trailers, which peers limit to 8 KiB in base64, beside the percent-encoded message: however wrong a
@@ -65,7 +73,7 @@ def service_error(error: grpc.aio.AioRpcError, dependency: str) -> ServiceError:
     What the caller can repair (INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, ...) is kept with its reason.
     """
     callee = from_status(_status_of(error))
-    if callee.code in (Code.UNAVAILABLE, Code.CANCELLED):
+    if callee.code in (Code.UNAVAILABLE, Code.CANCELLED) and callee.reason != STREAM_INTERRUPTED:
         unavailable = Unavailable(dependency, _explained(callee.message))
         unavailable.retry_after = callee.retry_after
         unavailable.metadata |= {"dependency_reason": callee.reason}

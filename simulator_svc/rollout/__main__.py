@@ -20,7 +20,7 @@ from service_kit.kafka.producer import EventProducer
 from service_kit.kafka.topics import ensure_topics
 from service_kit.settings import load_settings
 from simulator_svc.cases.library import CaseLibrary
-from simulator_svc.language import FrozenLanguageModel
+from simulator_svc.language import INFERENCE, FrozenLanguageModel
 from simulator_svc.patient import Patient
 from simulator_svc.rollout import measures
 from simulator_svc.rollout.episode import EpisodePlayer, Limits
@@ -32,6 +32,7 @@ from simulator_svc.rollout.worker import REQUESTS, TRAJECTORIES, RolloutWorker
 
 # The name under which health says whether the worker takes requests; it serves no RPC.
 READINESS = "anamnesis.rollout.RolloutWorker"
+RUBRIC = "anamnesis.rubric.v1.RubricService"
 
 
 class Process:
@@ -87,9 +88,13 @@ class Process:
 
     async def _player(self) -> EpisodePlayer:
         settings, deadlines = self._settings, self._settings.deadlines
-        policy = InferenceServiceStub(await self._channel(settings.inference_policy_target, "inference-policy"))
-        frozen = InferenceServiceStub(await self._channel(settings.inference_frozen_target, "inference-frozen"))
-        rubric = RubricServiceStub(await self._channel(settings.rubric_target, "rubric"))
+        policy = InferenceServiceStub(
+            await self._channel(settings.inference_policy_target, "inference-policy", INFERENCE)
+        )
+        frozen = InferenceServiceStub(
+            await self._channel(settings.inference_frozen_target, "inference-frozen", INFERENCE)
+        )
+        rubric = RubricServiceStub(await self._channel(settings.rubric_target, "rubric", RUBRIC))
         language = FrozenLanguageModel(frozen, PRIORITY_ROLLOUT, settings.draft_seconds, settings.embed_seconds)
         return EpisodePlayer(
             doctor=Policy(policy, deadline=deadlines.doctor_turn, patience=settings.patience),
@@ -101,9 +106,9 @@ class Process:
             clock=time.time,
         )
 
-    async def _channel(self, target: str, peer: str) -> grpc.aio.Channel:
+    async def _channel(self, target: str, peer: str, service: str) -> grpc.aio.Channel:
         # No method is retried below: every retry goes through Patience, which the request's own expiry bounds.
-        channel = open_channel(target, tls=self._settings.tls, peer=peer)
+        channel = open_channel(target, tls=self._settings.tls, peer=peer, health_of=service)
         return await self._resources.enter_async_context(channel)
 
 

@@ -59,7 +59,7 @@ async def test_a_caller_without_a_deadline_leaves_the_hops_own_limit(far: tuple[
         await stub.ListCases(pb.ListCasesRequest(page_token="c1"))
     await server.drain(1)
     assert probe.remaining is not None
-    assert 25 < probe.remaining <= 30
+    assert 25 < probe.remaining < 31
 
 
 async def test_a_slow_second_hop_ends_with_the_callers_deadline_and_is_cancelled(far: tuple[str, Probe]) -> None:
@@ -161,3 +161,30 @@ async def test_a_deadline_error_of_the_callee_names_it(far: tuple[str, Probe]) -
     ours = service_error(error.value, "far")
     assert isinstance(ours, DeadlineExceeded)
     assert (ours.code, ours.metadata["dependency"]) == (Code.DEADLINE_EXCEEDED, "far")
+
+
+async def test_no_call_goes_to_a_replica_that_still_starts_or_drains_already() -> None:
+    probes = [Probe(), Probe()]
+    first, second = (GrpcServer(ServiceSettings(), "far", register(probe)) for probe in probes)
+    ports = [await server.start() for server in (first, second)]
+    await first.ready()
+    target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+    async with open_channel(target, health_of=SERVICE) as channel:
+        stub: Any = services.PatientSimulatorServiceStub(channel)
+
+        async def calls(count: int) -> None:
+            for _ in range(count):
+                await stub.GetCase(pb.GetCaseRequest(case_id="c"), timeout=5)
+
+        await calls(50)
+        assert [len(probe.calls) for probe in probes] == [50, 0]
+        await second.ready()
+        while not probes[1].calls:
+            await calls(1)
+        draining = asyncio.create_task(first.drain(5))
+        await calls(100)
+        await draining
+        before = len(probes[0].calls)
+        await calls(50)
+        assert len(probes[0].calls) == before
+        await second.drain(0)

@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from anamnesis.simulator.v1 import simulator_pb2 as pb
 from anamnesis.simulator.v1 import simulator_pb2_grpc as services
-from service_kit.errors import Unavailable
+from service_kit.errors import STREAM_INTERRUPTED, Code, Unavailable
 from service_kit.grpc.channel import open_channel, service_error
 from service_kit.grpc.server import GrpcServer, StartFailed
 from service_kit.settings import ServiceSettings
@@ -94,6 +94,23 @@ async def test_a_call_that_outlasts_the_drain_is_cut_and_the_exit_is_still_0() -
             await call
         assert (await ended(started))[0] == 0
     assert error.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
+async def test_a_stream_that_outlasts_the_drain_is_told_that_it_was_interrupted() -> None:
+    async with process(drain_seconds="0.5") as (started, channel):
+        await until_serving(channel)
+        stub: Any = services.PatientSimulatorServiceStub(channel)
+        stream = stub.Consult(timeout=15)
+        await stream.write(pb.ConsultRequest(doctor_turn="hello"))
+        assert (await stream.read()).patient_turn == "hello"
+        started.send_signal(signal.SIGTERM)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await stream.read()
+        assert (await ended(started))[0] == 0
+    ours = service_error(error.value, "probe")
+    assert (ours.code, ours.reason) == (Code.UNAVAILABLE, STREAM_INTERRUPTED)
+    assert ours.metadata["service"] == "probe"
+    assert ours.retry_after is not None
 
 
 async def test_a_watcher_of_health_hears_of_the_drain_and_does_not_hold_it_up() -> None:

@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+import grpc
 import pytest
 
 from anamnesis.common.v1 import dialogue_pb2, patient_pb2
+from anamnesis.gateway.v1 import training_pb2, training_pb2_grpc
 from anamnesis.inference.v1 import inference_pb2
 from gateway.doctor import DOCTOR_PROMPT
-from service_kit.errors import Code, InvalidArgument, ServiceError
+from service_kit.errors import STREAM_INTERRUPTED, Code, InvalidArgument, ServiceError, Unavailable
+from service_kit.grpc.channel import service_error
 
 ILL = [dialogue_pb2.Message(role=dialogue_pb2.ROLE_USER, content="I feel dizzy.")]
 
@@ -117,3 +120,49 @@ async def test_an_empty_dialogue_is_refused_by_its_field(start_gateway: Any) -> 
                 pass
     assert raised.value.code is Code.INVALID_ARGUMENT
     assert raised.value.violations[0].field == "dialogue.messages"
+
+
+async def test_a_watch_that_is_cut_says_where_to_take_it_up(start_gateway: Any, breaking_trainer: Any) -> None:
+    gateway = await start_gateway(trainer_target=breaking_trainer.target)
+    async with grpc.aio.insecure_channel(gateway.target) as channel:
+        stub = training_pb2_grpc.TrainingServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            async for _ in stub.WatchRun(training_pb2.WatchRunRequest(run_id="r1"), timeout=10):
+                pass
+    error = service_error(raised.value, "gateway")
+    assert (error.code, error.reason) == (Code.UNAVAILABLE, STREAM_INTERRUPTED)
+    assert error.metadata["resume"] == "after_sequence=3"
+    assert (error.metadata["responses"], error.metadata["dependency"]) == ("3", "trainer")
+
+
+async def test_an_answer_that_is_cut_is_no_whole_answer(start_gateway: Any, inference: Any) -> None:
+    async def breaks(request: inference_pb2.GenerateRequest) -> AsyncIterator[inference_pb2.GenerateResponse]:
+        yield told("Where ")
+        raise Unavailable("engine", "it died")
+
+    inference.answer = breaks
+    gateway = await start_gateway(inference_policy_target=inference.target)
+    heard = []
+    async with gateway.client() as client:
+        with pytest.raises(ServiceError) as raised:
+            async for text in client.ask_doctor(ILL):
+                heard.append(text)
+    assert heard == ["Where "]
+    assert raised.value.reason == STREAM_INTERRUPTED
+    assert raised.value.metadata["resume"] == "ask again"
+
+
+async def test_an_answer_whose_engine_goes_before_the_first_word_is_asked_for_again(
+    start_gateway: Any, inference: Any
+) -> None:
+    async def first_time_gone(request: inference_pb2.GenerateRequest) -> AsyncIterator[inference_pb2.GenerateResponse]:
+        if len(inference.asked) == 1:
+            raise Unavailable("engine", "it died")
+        yield told("Where does it hurt?")
+
+    inference.answer = first_time_gone
+    gateway = await start_gateway(inference_policy_target=inference.target)
+    async with gateway.client() as client:
+        assert [text async for text in client.ask_doctor(ILL)] == ["Where does it hurt?"]
+    assert len(inference.asked) == 2
+    assert client.retries.attempts == 1  # the gateway asked again, nobody else noticed
