@@ -22,6 +22,7 @@ from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
 from service_kit.errors import ServiceError
 from service_kit.grpc.channel import call_deadline, open_channel, service_error
 from service_kit.tls import TlsSettings
+from trainer_svc.replicas import replicas
 
 WEIGHTS = "model.safetensors"
 KEEP = 2
@@ -76,9 +77,10 @@ class WeightPublisher:
         path = f"{version.run_id}/{version.incarnation}-{version.step}"
         digest = self._write(weights, path)
         replace_text(self._store / "CURRENT.json", Published(version, path, digest, {}).manifest())
-        failures = asyncio.run(self._update_all(version, path, digest))
-        if len(failures) == len(self._targets):
-            raise NoReplicaUpdated("; ".join(f"{target}: {error}" for target, error in sorted(failures.items())))
+        answers = asyncio.run(self._update_all(version, path, digest))
+        failures = {replica: str(error) for replica, error in answers.items() if error is not None}
+        if len(failures) == len(answers):
+            raise NoReplicaUpdated("; ".join(f"{replica}: {error}" for replica, error in sorted(failures.items())))
         self._delete_old(version.run_id)
         return Published(version, path, digest, failures)
 
@@ -96,7 +98,10 @@ class WeightPublisher:
         temporary.rename(directory / WEIGHTS)
         return digest
 
-    async def _update_all(self, version: rollout_pb2.PolicyVersion, path: str, digest: str) -> dict[str, str]:
+    async def _update_all(
+        self, version: rollout_pb2.PolicyVersion, path: str, digest: str
+    ) -> dict[str, ServiceError | None]:
+        """What each replica that there is now answered; None is success."""
         request = inference_pb2.UpdateWeightsRequest(
             version=version,
             path=path,
@@ -104,8 +109,10 @@ class WeightPublisher:
             sha256=digest,
             in_flight=inference_pb2.IN_FLIGHT_DRAIN,
         )
-        errors = await asyncio.gather(*(self._update(target, request) for target in self._targets))
-        return {target: str(error) for target, error in zip(self._targets, errors, strict=True) if error is not None}
+        found = await asyncio.gather(*(replicas(target) for target in self._targets))
+        targets = [replica for of_target in found for replica in of_target]
+        errors = await asyncio.gather(*(self._update(target, request) for target in targets))
+        return dict(zip(targets, errors, strict=True))
 
     async def _update(self, target: str, request: inference_pb2.UpdateWeightsRequest) -> ServiceError | None:
         # A version loads the same however often, so the call may be repeated.

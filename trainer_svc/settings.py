@@ -15,7 +15,8 @@ class TrainerSettings(ServiceSettings):
 
     grpc_port: int = Field(default=7105, ge=0, le=65535)
     kafka: KafkaSettings = KafkaSettings()
-    # Every replica of the policy deployment, each by itself: UpdateWeights must reach them all.
+    # Every replica of the policy deployment, each by itself: UpdateWeights must reach them all. A name with several
+    # addresses (a headless Service) stands for each of them.
     policy_targets: list[str] = Field(default=["localhost:7103"], min_length=1)
     # A Hugging Face directory; relative paths are under state_dir.
     model: Path = Path("models/smollm2-135m-instruct")

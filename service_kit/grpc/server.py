@@ -288,6 +288,9 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # Two processes on one port would share its calls silently.
         ("grpc.so_reuseport", 0),
+        # Callers look the name up again when a connection ends: so new replicas get their share of old callers. Calls
+        # under way go on.
+        ("grpc.max_connection_age_ms", 300_000),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),

@@ -1,0 +1,92 @@
+"""New weights are told to every replica behind one name, as a headless Service has them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+import torch
+from safetensors.torch import save_file
+
+from anamnesis.common.v1.rollout_pb2 import PolicyVersion
+from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
+from trainer_svc.publish import NoReplicaUpdated, WeightPublisher
+
+ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+WEIGHTS = {"layer.weight": torch.zeros(2, 2)}
+
+
+class Replica(inference_pb2_grpc.InferenceServiceServicer):
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.full = False
+
+    async def UpdateWeights(  # type: ignore[override]
+        self, request: inference_pb2.UpdateWeightsRequest, context: Any
+    ) -> inference_pb2.UpdateWeightsResponse:
+        if self.full:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "no room for it")
+        self.told.append(request.path)
+        return inference_pb2.UpdateWeightsResponse()
+
+
+@pytest_asyncio.fixture
+async def replicas(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[str, list[Replica]]]:
+    """Three servers on one port of three loopback addresses, and a name for all of them."""
+    found, servers, port = [Replica() for _ in ADDRESSES], [], 0
+    for address, replica in zip(ADDRESSES, found, strict=True):
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        inference_pb2_grpc.add_InferenceServiceServicer_to_server(replica, server)  # type: ignore[no-untyped-call]
+        port = server.add_insecure_port(f"{address}:{port}")
+        await server.start()
+        servers.append(server)
+    resolve = asyncio.BaseEventLoop.getaddrinfo
+
+    async def getaddrinfo(self: asyncio.BaseEventLoop, host: str, wanted: int, **options: Any) -> list[Any]:
+        if host != "inference-policy":
+            return await resolve(self, host, wanted, **options)
+        return [info for address in ADDRESSES for info in await resolve(self, address, wanted, **options)]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    yield f"inference-policy:{port}", found
+    for server in servers:
+        await server.stop(0)
+
+
+async def publish(store: Path, target: str) -> dict[str, str]:
+    """The failures, by replica."""
+    base = store / "base"
+    base.mkdir(parents=True)
+    save_file(WEIGHTS, base / "model.safetensors")
+    publisher = WeightPublisher(store, base, [target], deadline_seconds=10.0)
+    version = PolicyVersion(run_id="run", incarnation=1, step=2)
+    return (await asyncio.to_thread(publisher.publish, WEIGHTS, version)).failures
+
+
+async def test_every_replica_behind_the_name_is_told_once(replicas: tuple[str, list[Replica]], tmp_path: Path) -> None:
+    target, found = replicas
+    assert await publish(tmp_path, target) == {}
+    assert [replica.told for replica in found] == [["run/1-2"]] * len(found)
+
+
+async def test_a_replica_that_refuses_is_named_and_the_others_go_on(
+    replicas: tuple[str, list[Replica]], tmp_path: Path
+) -> None:
+    target, found = replicas
+    found[1].full = True
+    (failure,) = (await publish(tmp_path, target)).items()
+    assert failure[0].startswith(f"ipv4:{ADDRESSES[1]}:") and "no room for it" in failure[1]
+    assert [len(replica.told) for replica in found] == [1, 0, 1]
+
+
+async def test_where_all_refuse_nothing_was_published(replicas: tuple[str, list[Replica]], tmp_path: Path) -> None:
+    target, found = replicas
+    for replica in found:
+        replica.full = True
+    with pytest.raises(NoReplicaUpdated, match="no room for it"):
+        await publish(tmp_path, target)
