@@ -150,6 +150,10 @@ status: setup ## what runs
 bench-rollout: setup model ## tokens a second of the stack against the bare engine
 	@$(BIN)/python -m tests.benchmarks.rollout
 
+.PHONY: bench-rubric
+bench-rubric: setup model ## the judge: prefix affinity of two replicas
+	@$(BIN)/python -m tests.benchmarks.rubric
+
 .PHONY: bench-learning
 bench-learning: setup model ## the demo's run with three seeds
 	@$(BIN)/python -m tests.benchmarks.learning

@@ -1,0 +1,85 @@
+"""`make bench-rubric`: how well and how fast the rubric service judges. What did not finish prints `incomplete`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from service_kit.local_stack import LocalStack
+from service_kit.local_stack.definition import StackDefinition, load_definition
+from service_kit.local_stack.display import Display
+from service_kit.local_stack.readiness import port_is_free
+from tests.benchmarks.rubric import affinity
+
+STATE = Path(".anamnesis").absolute()
+REPLICAS = ("inference-frozen", "inference-frozen-2")
+MODEL = STATE / "models" / "smollm2-135m-instruct"
+
+
+@contextmanager
+def two_replicas(console: Console) -> Iterator[LocalStack]:
+    """Two engines of the frozen deployment, a thread each."""
+    state_dir = STATE / "bench-rubric"
+    LocalStack.recorded(state_dir, definition()).stop()
+    shutil.rmtree(state_dir, ignore_errors=True)
+    state_dir.mkdir(parents=True)
+    for shared in ("models", "vllm-cache"):
+        (STATE / shared).mkdir(exist_ok=True)
+        (state_dir / shared).symlink_to(STATE / shared)
+    whole = definition()
+    ports = [port for process in whole.process for port in process.ports.values()]
+    offset = next(offset for offset in range(400, 20000, 200) if all(port_is_free(port + offset) for port in ports))
+    one_thread = {"ANAMNESIS_INFERENCE_THREADS": "1"}
+    stack = LocalStack(state_dir, offset, dict.fromkeys(REPLICAS, one_thread), definition=whole)
+    try:
+        with Display(console, "Starting two replicas") as display:
+            stack.start(display)
+        yield stack
+    finally:
+        stack.stop()
+
+
+def definition() -> StackDefinition:
+    whole = load_definition()
+    first = whole.find(REPLICAS[0])
+    second = first.model_copy(
+        update={"name": REPLICAS[1], "ports": {REPLICAS[1]: first.ports[REPLICAS[0]] + 10}},
+    )
+    return StackDefinition(process=(first, second), requires=whole.requires)
+
+
+def affinity_figures(console: Console) -> dict[str, Any]:
+    with two_replicas(console) as stack:
+        found = asyncio.run(affinity.measure([stack.targets[name] for name in REPLICAS], MODEL, console))
+    console.print(affinity.table(found))
+    best = max(found, key=lambda one: one.speedup)
+    console.print(f"largest gain: {best.speedup:.2f} at a prefix of {best.prefix_tokens} tokens")
+    return {
+        "affinity_cached_share": round(min(one.cached_share for one in found), 4),
+        "affinity_speedup": round(best.speedup, 3),
+        "affinity_bound": round(best.bound, 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the stack is stopped
+    console = Console(width=140)
+    figures: dict[str, Any] = {}
+    figures |= affinity_figures(console)
+    print(f"figures: {json.dumps(figures)}")
+
+
+if __name__ == "__main__":
+    main()
