@@ -17,8 +17,10 @@ from simulator_svc.cases.library import BUILT_IN, CaseLibrary
 from simulator_svc.cases.model import Case, Category, Split
 from simulator_svc.cases.parse import CaseError
 from simulator_svc.cases.standard import library_shortcomings
+from simulator_svc.import_command import import_
 
-cases = typer.Typer(help="The patient cases: list, show, validate.", no_args_is_help=True)
+cases = typer.Typer(help="The patient cases: list, show, validate, import.", no_args_is_help=True)
+cases.command("import")(import_)
 _Directory = Annotated[Path, typer.Option("--directory", "-d", help="Where the case files (*.toml) are.")]
 
 

@@ -79,6 +79,17 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class Manner:
+    """How the patient of a recorded conversation spoke: a hint for choosing a persona, measured, never quoted."""
+
+    turns: int
+    words_per_turn: float
+    # Shares of the patient's turns with a filler ("um") and with a hedge ("I think").
+    fillers: float
+    hedges: float
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     case_id: str
     title: str
@@ -90,6 +101,8 @@ class Case:
     diagnosis_names: tuple[str, ...]
     source: str = ""
     prevalence: str = ""
+    # Of a case from a recorded conversation; stays in the case store, the contract does not carry it.
+    manner: Manner | None = None
 
     def of(self, disclosure: Disclosure) -> list[Fact]:
         return [fact for fact in self.facts if fact.disclosure is disclosure]

@@ -9,16 +9,18 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Sequence
+from dataclasses import fields
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from simulator_svc.cases.model import USUAL_DISCLOSURE, Case, Category, Disclosure, Fact, Sex, Split
+from simulator_svc.cases.model import USUAL_DISCLOSURE, Case, Category, Disclosure, Fact, Manner, Sex, Split
 from simulator_svc.units.claims import names_any, normal_sentences
 
 E = TypeVar("E", bound=StrEnum)
 
 _CASE_FIELDS = {
     "case_id", "title", "specialty", "age_years", "sex", "split", "prevalence", "source", "diagnosis_names", "facts",
+    "manner",
 }  # fmt: skip
 _FACT_FIELDS = {"id", "text", "spoken", "disclosure", "cues"}
 # For a small child a parent speaks: the spoken sentences say so.
@@ -107,9 +109,18 @@ def parse_case(content: str, file: str) -> Case:
         diagnosis_names=reader.texts(table, "diagnosis_names", "diagnosis_names"),
         source=reader.text(table, "source", "source", required=False) or "written for this project",
         prevalence=reader.text(table, "prevalence", "prevalence", required=False),
+        manner=_manner(reader, table["manner"]) if "manner" in table else None,
     )
     _whole(reader, case)
     return case
+
+
+def _manner(reader: _Reader, row: Any) -> Manner:
+    if not isinstance(row, dict) or set(row) != {field.name for field in fields(Manner)}:
+        raise reader.fail("manner", f"must have {', '.join(field.name for field in fields(Manner))}")
+    if any(isinstance(value, bool) or not isinstance(value, int | float) or value < 0 for value in row.values()):
+        raise reader.fail("manner", "must be numbers that are not negative")
+    return Manner(**row)
 
 
 def _fact(reader: _Reader, category: Category, row: Any, field: str) -> Fact:
