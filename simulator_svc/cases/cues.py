@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from simulator_svc.units.claims import words
-from simulator_svc.units.questions import phrase_pattern
+from simulator_svc.units.cues import phrase_pattern
 
 _DATA = Path(__file__).parent / "importers" / "data" / "cues.toml"
 _SHORTEST = 4
