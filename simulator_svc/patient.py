@@ -84,7 +84,7 @@ class Patient:
         effects = effects_of(persona)
         with _tracer.start_as_current_span("simulator.respond", attributes={"case_id": case.case_id}) as span:
             with _tracer.start_as_current_span("simulator.gate"):
-                ending = self._gate.decide(doctor, max_doctor_turns)
+                ending = self._gate.decide(dialogue, case.diagnosis_names, max_doctor_turns)
             with _tracer.start_as_current_span("simulator.fact") as chosen:
                 if ending:
                     answer = self._facts.closing(case, effects, ending, random)

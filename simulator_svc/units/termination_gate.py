@@ -1,41 +1,17 @@
 """The Termination Gate: should the dialogue end after this turn of the doctor, and why?
 
-Rules alone, over words in units/data/termination.toml; no model is asked yet. Where they are unsure they lean to going
-on: a diagnosis without a plan, a plan without a diagnosis, or an open question keeps the consultation alive; the turn
-limit bounds it.
+The rules are those of tests/benchmarks/labels/gate_guideline.md: it ends with a diagnosis and a plan, a farewell, the
+patient's questions answered, a loop or the turn limit. Whatever waits for the patient's answer keeps it alive, and
+where the rules are unsure it goes on: the turn limit bounds it.
 """
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-from simulator_svc.dialogue import Ending
-from simulator_svc.units.claims import split_sentences, words
-from simulator_svc.units.cues import phrase_pattern
-
-_RULES = Path(__file__).parent / "data" / "termination.toml"
-# Two turns that share this part of their words say the same.
-_SAME = 0.85
-
-
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    diagnosis: re.Pattern[str]
-    undecided: re.Pattern[str]
-    plan: re.Pattern[str]
-    farewell: re.Pattern[str]
-    any_questions: re.Pattern[str]
-
-
-@cache
-def _rules() -> _Rules:
-    data = tomllib.loads(_RULES.read_text(encoding="utf-8"))
-    return _Rules(**{name: phrase_pattern(data[name]) for name in _Rules.__dataclass_fields__})
+from simulator_svc.dialogue import Ending, Speaker, Turn
+from simulator_svc.units.loops import repeats
+from simulator_svc.units.speech_acts import Acts, acts_of
 
 
 class TerminationGate:
@@ -43,63 +19,50 @@ class TerminationGate:
         self._limit = max_doctor_turns
         self._repeats = loop_repeats
 
-    def decide(self, doctor: Sequence[str], max_doctor_turns: int | None = None) -> Ending | None:
-        """The doctor's turns so far, the last one to be answered. None: the consultation goes on."""
-        last = doctor[-1]
-        concluded = any(map(gives_diagnosis, doctor))
-        asks_whether_all_is_clear = offers_questions(last)
-        asks = asks_something(last)
-        if concluded and gives_plan(last) and not asks:
-            return Ending.DIAGNOSIS_AND_PLAN
-        if concluded and any(map(gives_plan, doctor)) and asks_whether_all_is_clear and not asks:
-            return Ending.QUESTIONS_ANSWERED
-        if says_farewell(last) and not asks:
-            return Ending.FAREWELL
-        if sum(same_turn(last, earlier) for earlier in doctor[:-1]) >= self._repeats:
+    def decide(
+        self, dialogue: Sequence[Turn], names: tuple[str, ...] = (), max_doctor_turns: int | None = None
+    ) -> Ending | None:
+        """The dialogue up to the doctor's turn that is to be answered. None: the consultation goes on.
+
+        `names` are further names of illnesses (the case's own), so that a rare one is heard as any other.
+        """
+        acts = _doctor_acts(dialogue, names)
+        concluded = _concluded(acts)
+        if not acts[-1].waits:
+            if concluded == len(acts) - 1:
+                return Ending.DIAGNOSIS_AND_PLAN
+            if acts[-1].takes_leave:
+                return Ending.FAREWELL
+            if concluded is not None:
+                return Ending.QUESTIONS_ANSWERED
+        turns = [turn.text for turn in dialogue if turn.speaker is Speaker.DOCTOR]
+        if repeats(turns) >= self._repeats:
             return Ending.LOOP
-        if len(doctor) >= (max_doctor_turns or self._limit):
-            return Ending.TURN_LIMIT
-        return None
+        return Ending.TURN_LIMIT if len(turns) >= (max_doctor_turns or self._limit) else None
 
 
-def gives_diagnosis(turn: str) -> bool:
-    """A sentence that asserts what the illness is; right or wrong is the judge's business."""
-    rules = _rules()
-    return any(
-        rules.diagnosis.search(spoken) and not rules.undecided.search(spoken)
-        for sentence in split_sentences(turn)
-        if not sentence.endswith("?") and (spoken := _spoken(sentence))
-    )
+def _doctor_acts(dialogue: Sequence[Turn], names: tuple[str, ...]) -> list[Acts]:
+    patient: list[str] = []
+    acts: list[Acts] = []
+    for turn in dialogue:
+        if turn.speaker is Speaker.PATIENT:
+            patient.append(turn.text)
+        else:
+            acts.append(acts_of(turn.text, tuple(patient), names))
+    return acts
 
 
-def gives_plan(turn: str) -> bool:
-    return any(
-        _rules().plan.search(_spoken(sentence)) for sentence in split_sentences(turn) if not sentence.endswith("?")
-    )
+def _concluded(acts: Sequence[Acts]) -> int | None:
+    """The first turn by which the doctor has said what it is and what to do about it, with no question left open.
 
-
-def says_farewell(turn: str) -> bool:
-    return bool(_rules().farewell.search(_spoken(turn)))
-
-
-def offers_questions(turn: str) -> bool:
-    return bool(_rules().any_questions.search(_spoken(turn)))
-
-
-def asks_something(turn: str) -> bool:
-    """A question that waits for an answer; "Do you have any questions?" is none."""
-    return any(
-        sentence.endswith("?") and not _rules().any_questions.search(_spoken(sentence))
-        for sentence in split_sentences(turn)
-    )
-
-
-def same_turn(one: str, other: str) -> bool:
-    first, second = set(words(one)), set(words(other))
-    if not first or not second:
-        return first == second
-    return len(first & second) / len(first | second) >= _SAME
-
-
-def _spoken(sentence: str) -> str:
-    return " ".join(words(sentence))
+    A plan counts from the diagnosis on: a test that was to find it out is none of the illness. A cause that is
+    described and not named wants a treatment beside it.
+    """
+    diagnosed = explained = planned = False
+    for place, act in enumerate(acts):
+        diagnosed = diagnosed or act.diagnoses
+        explained = explained or act.explains
+        planned = planned or (diagnosed and act.plans) or (explained and act.treats)
+        if planned and not act.waits:
+            return place
+    return None
