@@ -154,6 +154,10 @@ bench-rollout: setup model ## tokens a second of the stack against the bare engi
 bench-rubric: setup model ## the judge: prefix affinity of two replicas
 	@$(BIN)/python -m tests.benchmarks.rubric
 
+.PHONY: rolling-restart
+rolling-restart: setup model ## replaces every service in turn under load: no call fails
+	@$(BIN)/python -m tests.benchmarks.rolling_restart
+
 .PHONY: bench-learning
 bench-learning: setup model ## the demo's run with three seeds
 	@$(BIN)/python -m tests.benchmarks.learning

@@ -16,6 +16,7 @@ from anamnesis.trainer.v1 import trainer_pb2_grpc
 from gateway.settings import GatewaySettings
 from service_kit.errors import STREAM_INTERRUPTED, Code, ServiceError
 from service_kit.grpc.channel import call_deadline, open_channel, service_error
+from service_kit.grpc.interruption import ASK_AGAIN
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -99,7 +100,7 @@ async def answers(
 
 def interrupted(error: ServiceError, count: int) -> ServiceError:
     """What cut the stream, and that `count` responses were handed on before."""
-    metadata = error.metadata | {"responses": str(count), "resume": "ask again"}
+    metadata = error.metadata | {"responses": str(count), "resume": ASK_AGAIN}
     return ServiceError(
         Code.UNAVAILABLE, STREAM_INTERRUPTED, error.message, metadata=metadata, retry_after=error.retry_after
     )

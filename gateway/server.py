@@ -22,6 +22,7 @@ from anamnesis.trainer.v1 import trainer_pb2
 from gateway.backends import RUBRIC, SIMULATOR, TRAINER, Backends, answer, answers
 from gateway.doctor import consultation_request, raise_if_aborted, sampling_or_default, with_doctor_prompt
 from service_kit.errors import STREAM_INTERRUPTED, InvalidArgument, ServiceError
+from service_kit.grpc.interruption import resume_with
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -51,15 +52,16 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
         self, request: training_pb2.WatchRunRequest, context: Context
     ) -> AsyncIterator[training_pb2.WatchRunResponse]:
         asked = trainer_pb2.WatchRunRequest(run_id=request.run_id, after_sequence=request.after_sequence)
-        seen = request.after_sequence
+        resume = f"after_sequence={request.after_sequence}"
         async with aclosing(answers(self._trainer.WatchRun, asked, self._watch_limit, TRAINER)) as responses:
             try:
                 async for response in responses:
                     yield training_pb2.WatchRunResponse(event=response.event)
-                    seen = response.event.sequence
+                    resume = f"after_sequence={response.event.sequence}"
+                    resume_with(resume)
             except ServiceError as error:
                 if error.reason == STREAM_INTERRUPTED:
-                    error.metadata["resume"] = f"after_sequence={seen}"
+                    error.metadata["resume"] = resume
                 raise
 
     async def PauseRun(self, request: training_pb2.PauseRunRequest, context: Context) -> training_pb2.PauseRunResponse:

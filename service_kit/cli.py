@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from service_kit.errors import ServiceError
+from service_kit.kafka import commands as kafka_commands
 from service_kit.local_stack import commands as local_stack_commands
 
 # Package of each service, and the extra that names its dependencies.
@@ -40,6 +41,7 @@ def build_app() -> typer.Typer:
     )
     app.command()(version)
     local_stack_commands.register(app)
+    kafka_commands.register(app)
     for package in EXTRAS:
         _mount(app, package)
     return app

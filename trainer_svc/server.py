@@ -14,6 +14,7 @@ import grpc
 from anamnesis.common.v1 import rollout_pb2
 from anamnesis.trainer.v1 import trainer_pb2, trainer_pb2_grpc
 from service_kit.errors import InvalidArgument
+from service_kit.grpc.interruption import resume_with
 from trainer_svc.messages import event_message, run_message
 from trainer_svc.runs import ENDED, RunRecord
 from trainer_svc.service import Training
@@ -59,6 +60,7 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
             for event in events:
                 sequence = event.sequence
                 yield trainer_pb2.WatchRunResponse(event=event_message(event))
+                resume_with(f"after_sequence={sequence}")
             if ended and not events:
                 return
             if not events:

@@ -12,7 +12,7 @@ from enum import Enum
 
 from opentelemetry import metrics
 
-from service_kit.errors import STREAM_INTERRUPTED, Code, ResourceExhausted, ServiceError
+from service_kit.errors import Code, ResourceExhausted, ServiceError
 from service_kit.grpc.handlers import Context
 
 _RETRY_SECONDS = 1.0
@@ -58,16 +58,6 @@ class Admission:
             Code.UNAVAILABLE,
             f"SERVICE_{self.phase.name}",
             f"{self._service} is {self.phase.value}",
-            metadata={"service": self._service},
-            retry_after=_RETRY_SECONDS,
-        )
-
-    def interruption(self) -> ServiceError:
-        """Why a call that was let in is not finished."""
-        return ServiceError(
-            Code.UNAVAILABLE,
-            STREAM_INTERRUPTED,
-            f"{self._service} stops and could not finish this call in time",
             metadata={"service": self._service},
             retry_after=_RETRY_SECONDS,
         )

@@ -27,6 +27,7 @@ from service_kit.grpc.callers import BUILT_IN, Authorization, load_callers
 from service_kit.grpc.certificates import CertificatesWrong, server_credentials
 from service_kit.grpc.handlers import Around, Context
 from service_kit.grpc.interceptors import AroundEveryCall, deadline, errors, is_infrastructure, validate
+from service_kit.grpc.interruption import interruption
 from service_kit.grpc.server_telemetry import telemetry
 from service_kit.logs import configure_logging
 from service_kit.settings import ServiceSettings
@@ -94,6 +95,7 @@ class GrpcServer:
     def __init__(self, settings: ServiceSettings, service: str, register: Register) -> None:
         self.admission = Admission(service, settings.max_concurrent_calls)
         self._settings = settings
+        self._service = service
         self._health = HealthServicer()
         self._background: set[asyncio.Task[Any]] = set()
         self._serving: set[asyncio.Task[Any]] = set()
@@ -176,7 +178,7 @@ class GrpcServer:
             if not self._interrupting:
                 raise
             task.uncancel()  # as below: a cancelled handler would send no status
-            raise self.admission.interruption() from None
+            raise interruption(self._service) from None
         finally:
             self._serving.discard(task)
 

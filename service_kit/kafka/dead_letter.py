@@ -16,7 +16,7 @@ from service_kit.kafka.topics import DEAD_LETTERS
 from service_kit.telemetry import context_from_headers
 
 log = logging.getLogger(__name__)
-_OWN = frozenset({"reason", "detail", "topic", "partition", "offset"})
+OWN_HEADERS = frozenset({"reason", "detail", "topic", "partition", "offset"})
 _TRACE = frozenset({"traceparent", "tracestate"})
 _dead = metrics.get_meter(__name__).create_counter(
     "anamnesis.kafka.dead_letters", unit="{message}", description="Messages that could not be read, by topic and reason"
@@ -47,7 +47,9 @@ class DeadLetters:
         )
         if self._producer is None:
             return None
-        kept = [(name, content) for name, content in headers if name not in _OWN | _TRACE and content is not None]
+        kept = [
+            (name, content) for name, content in headers if name not in OWN_HEADERS | _TRACE and content is not None
+        ]
         if header(headers, "message-type") is None:
             kept.append(("message-type", b""))
         return self._producer.publish_raw(

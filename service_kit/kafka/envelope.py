@@ -1,19 +1,26 @@
 """How a contract's message travels in Kafka: protobuf bytes, and headers that say what they are.
 
-Invariant: what `unpack` returns was packed as that message type in a schema version this code knows; anything else is
-Undecodable with a stable reason. Rules of the contract (protovalidate) are the reader's business.
+Invariant: what `unpack` returns was packed as that message type in a schema whose major version is ours; anything else
+is Undecodable with a stable reason. Rules of the contract (protovalidate) are the reader's business.
+
+A version is `major` or `major.minor`. Fields that are added are a new minor version: an older reader does not look at
+them, and an older writer leaves them unset. What an older reader would misunderstand is a new major version and goes to
+the dead letters, to be replayed once the readers are new.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 CONTENT_TYPE = b"application/x-protobuf"
-SCHEMA_VERSION = b"1"
+SCHEMA_MAJOR = 1
+SCHEMA_VERSION = str(SCHEMA_MAJOR).encode()
 
+_VERSION = re.compile(rb"(\d{1,6})(\.\d{1,6})?")
 Headers = Sequence[tuple[str, bytes]]
 M = TypeVar("M", bound=Message)
 
@@ -52,12 +59,23 @@ def unpack(message_type: type[M], headers: Headers, value: bytes | None) -> M:
     content = header(headers, "content-type")
     if content != CONTENT_TYPE:
         raise Undecodable("WRONG_CONTENT_TYPE", f"{content!r:.128} is not {CONTENT_TYPE.decode()}")
-    version = header(headers, "schema-version")
-    if version != SCHEMA_VERSION:
-        raise Undecodable("UNKNOWN_SCHEMA_VERSION", f"{version!r:.128} is not {SCHEMA_VERSION.decode()}")
+    _check_version(header(headers, "schema-version"))
     if value is None:
         raise Undecodable("NO_VALUE", "a tombstone where a message is due")
     try:
         return message_type.FromString(value)
     except DecodeError:
         raise Undecodable("BROKEN_PROTOBUF", f"{len(value)} bytes that are no {expected}") from None
+
+
+def _check_version(version: bytes | None) -> None:
+    match = _VERSION.fullmatch(version or b"")
+    if match is None:
+        raise Undecodable("UNKNOWN_SCHEMA_VERSION", f"{version!r:.128} is no schema version")
+    major = int(match[1])
+    if major > SCHEMA_MAJOR:
+        raise Undecodable(
+            "NEWER_SCHEMA_VERSION", f"major version {major} is newer than {SCHEMA_MAJOR}, which is read here"
+        )
+    if major < SCHEMA_MAJOR:
+        raise Undecodable("OLDER_SCHEMA_VERSION", f"major version {major} is read no more: it is {SCHEMA_MAJOR} here")

@@ -68,8 +68,10 @@ class LocalStack:
     def log(self, name: str) -> Path:
         return self.state_dir / "logs" / f"{name}.log"
 
-    def start(self, progress: Progress = silent) -> None:
-        """Start what does not run yet; wait until all is ready. Raises StackError once what it started is stopped."""
+    def start(self, progress: Progress = silent, *, leave_out: Collection[str] = ()) -> None:
+        """Start what does not run yet; wait until all is ready. Raises StackError once what it started is stopped.
+
+        What is left out stays as it is: `restart` starts it."""
         with exclusive(self.state_dir):
             self._check_place()
             self._adopt()
@@ -77,11 +79,12 @@ class LocalStack:
             before = self.running
             for name in before:
                 self._processes[name].begin_waiting()
-            missing = [name for name in self.definition.names if name not in before]
+            wanted = [name for name in self.definition.names if name not in leave_out]
+            missing = [name for name in wanted if name not in before]
             try:
                 self._check_requirements()
                 self._check_ports(missing)
-                self._bring_up(self.definition.names, progress)
+                self._bring_up(wanted, progress)
             except BaseException:
                 self._take_down([name for name in self.running if name not in before], progress)
                 raise
@@ -116,6 +119,12 @@ class LocalStack:
             except BaseException:
                 self._take_down([name], progress)
                 raise
+
+    def stop_one(self, name: str, progress: Progress = silent) -> None:
+        """Stop one process and leave the others as they are. Raises StackError if it had to be killed."""
+        with exclusive(self.state_dir):
+            if self._take_down([self.definition.find(name).name], progress):
+                raise StackError("OVERRAN", f"{name} did not stop within its bound and was killed")
 
     def stop(self, progress: Progress = silent) -> list[str]:
         """Stop all that runs in the state directory, whoever started it, in the opposite order of the start.

@@ -160,6 +160,25 @@ def test_a_missing_file_is_named_with_the_command_that_makes_it(make_stack: Make
         stack.start()
 
 
+def test_what_is_left_out_is_started_later_and_one_is_stopped_alone(make_stack: MakeStack) -> None:
+    stack = make_stack(tiny("old"), tiny("surge"))
+    stack.start(leave_out=["surge"])
+    assert stack.running == ("old",)
+    stack.restart("surge")
+    assert stack.running == ("old", "surge")
+    pid = pid_of(stack, "old")
+    stack.stop_one("old")
+    assert not lives(pid)
+    assert stack.running == ("surge",)
+
+
+def test_one_that_has_to_be_killed_is_told(make_stack: MakeStack) -> None:
+    stack = make_stack(tiny("deaf", "deaf", drain_seconds=1))
+    stack.start()
+    with pytest.raises(StackError, match="deaf did not stop within its bound"):
+        stack.stop_one("deaf")
+
+
 def test_a_process_that_ignores_sigterm_is_killed_after_its_bound_and_reported(make_stack: MakeStack) -> None:
     stack = make_stack(tiny("polite"), tiny("deaf", "deaf", drain_seconds=1))
     stack.start()
