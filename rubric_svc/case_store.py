@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from rubric_svc.model import Case, Category, Fact
+from rubric_svc.model import Case, Category, Fact, Sex
 from service_kit.errors import FailedPrecondition, NotFound
 
 
@@ -38,4 +38,10 @@ def _case(table: dict[str, Any]) -> Case:
         for name, rows in table["facts"].items()
         for row in (rows if isinstance(rows, list) else [rows])
     ]
-    return Case(table["case_id"], tuple(facts), tuple(table.get("diagnosis_names", ())))
+    return Case(
+        table["case_id"],
+        tuple(facts),
+        tuple(table.get("diagnosis_names", ())),
+        table.get("age_years"),
+        Sex[table.get("sex", "unspecified").upper()],
+    )

@@ -22,6 +22,7 @@ from rubric_svc.model import (
     Persona,
     Rubric,
     Score,
+    Sex,
     Speaker,
     Turn,
 )
@@ -52,7 +53,8 @@ def case_from_proto(reference: patient_pb2.CaseReference, store: CaseStore) -> C
         return store.get(reference.case_id)
     case = reference.inline
     facts = tuple(Fact(f.fact_id, Category(f.category), f.text, f.spoken, tuple(f.cues)) for f in case.facts)
-    return Case(case.case_id, facts, tuple(case.diagnosis_names))
+    # 0 years is also what an age that nobody set reads as.
+    return Case(case.case_id, facts, tuple(case.diagnosis_names), case.age_years or None, Sex(case.sex))
 
 
 def rubric_from_proto(rubric: rubric_pb2.Rubric, field: str = "rubric") -> Rubric:

@@ -91,6 +91,12 @@ class Level(IntEnum):
     HIGH = 3
 
 
+class Sex(IntEnum):
+    UNSPECIFIED = 0
+    FEMALE = 1
+    MALE = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     speaker: Speaker
@@ -114,6 +120,8 @@ class Case:
     case_id: str
     facts: tuple[Fact, ...]
     diagnosis_names: tuple[str, ...] = ()
+    age_years: int | None = None
+    sex: Sex = Sex.UNSPECIFIED
 
     def of(self, category: Category) -> list[Fact]:
         return [fact for fact in self.facts if fact.category is category]

@@ -14,10 +14,13 @@ from opentelemetry import trace
 from rubric_svc.generate.situation import Situation, TopicState, assess
 from rubric_svc.generate.templates import Moment, Template, Templates
 from rubric_svc.judge.matchers.base import is_phrase
+from rubric_svc.judge.verifiable import find
 from rubric_svc.model import Case, Category, Check, Criterion, Dialogue, Dimension, Persona, Rubric, Scope
 
 _tracer = trace.get_tracer(__name__)
 _MOST_TERMS = 256
+# What needs to be said or asked once.
+_ONCE = frozenset({"asked_about", "states", "mentions", "orders"})
 
 
 def generate(
@@ -38,6 +41,7 @@ def generate(
         criteria = [
             *_topics(situation, moment, templates),
             *(c for t in templates.general if (c := _general(t, case, situation, moment))),
+            *_library(case, situation, moment, templates),
             *_model(templates.model, situation, moment, seed, model_criteria),
         ]
         span.set_attribute("rubric.moment", moment)
@@ -103,6 +107,38 @@ def _general(template: Template, case: Case, situation: Situation, moment: Momen
     check = Check(template.check.matcher, tuple(terms[:_MOST_TERMS]))
     tags = tuple(sorted(template.when))
     return Criterion(template.template_id, text, template.points[moment], template.dimension, tags, check)
+
+
+def _library(case: Case, situation: Situation, moment: Moment, templates: Templates) -> list[Criterion]:
+    """Those of the library that this case calls for most. What was said or asked already earns nothing again.
+
+    A weighted draw that the case decides, not chance, so that each criterion that fits has its cases (Efraimidis and
+    Spirakis 2006: the largest u^(1/w), u from the case's and the criterion's names).
+    """
+    points = templates.points
+    fitting = sorted(
+        (t for t in templates.library if _general(t, case, situation, moment)),
+        key=lambda t: -(_share(case.case_id, t.template_id) ** (1 / _relevance(t))),
+    )
+    rewards = [t for t in fitting if t.points[moment] > 0 and not _done(t, situation)]
+    penalties = [t for t in fitting if t.points[moment] < 0]
+    chosen = [*rewards[: points.library_rewards[moment]], *penalties[: points.library_penalties[moment]]]
+    return [criterion for t in chosen if (criterion := _general(t, case, situation, moment))]
+
+
+def _relevance(template: Template) -> float:
+    """Each reason to hold the criterion, of persona, case or dialogue, counts as much as its weight."""
+    return float(template.weight * (1 + len(template.when)) ** 2)
+
+
+def _share(*names: str) -> float:
+    """In (0, 1), the same for the same names."""
+    digest = hashlib.sha256(":".join(names).encode()).digest()
+    return (int.from_bytes(digest[:8]) + 1) / (2**64 + 2)
+
+
+def _done(template: Template, situation: Situation) -> bool:
+    return template.check.matcher in _ONCE and bool(find(template.check, situation.evidence))
 
 
 def _of_case(placeholder: str, case: Case) -> list[str]:

@@ -6,18 +6,15 @@ have rewarded before, and a doctor who asked is not told that he did not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rubric_svc.generate.templates import Condition, Moment, Points, Topic
+from rubric_svc.generate.conditions import Condition, conditions, joined, told
+from rubric_svc.generate.templates import Moment, Points, Topic
 from rubric_svc.judge import lexicon
 from rubric_svc.judge.evidence import Evidence
-from rubric_svc.judge.matchers.base import is_phrase, phrases
-from rubric_svc.judge.text import words
+from rubric_svc.judge.matchers.base import is_phrase
 from rubric_svc.judge.verifiable import find
-from rubric_svc.model import Case, Category, Check, Dialogue, Emotion, Fact, Level, Persona, Scope, Speaker
-
-_DENIALS = ("no ", "not ", "none", "never ", "without ")
+from rubric_svc.model import Case, Check, Dialogue, Fact, Persona, Scope, Speaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +35,8 @@ class Situation:
     doctor_turns: int
     topics: tuple[TopicState, ...]
     conditions: frozenset[Condition]
+    evidence: Evidence
+    """All doctor turns so far."""
 
     def moment(self, points: Points) -> Moment:
         closed = sum(not state.open for state in self.topics)
@@ -51,15 +50,15 @@ class Situation:
 
 def assess(case: Case, persona: Persona, so_far: Dialogue, topics: tuple[Topic, ...]) -> Situation:
     evidence = Evidence.of(so_far, Scope.WHOLE_DIALOGUE)
-    heard = _joined([turn.text for turn in so_far if turn.speaker is Speaker.PATIENT])
+    heard = joined([turn.text for turn in so_far if turn.speaker is Speaker.PATIENT])
     states = []
     for topic in topics:
         facts = tuple(case.of(topic.category))
         check = topic_check(topic, facts)
         if facts and check.terms:
-            told = all(_told(fact, heard) for fact in facts)
-            states.append(TopicState(topic, check, facts, bool(find(check, evidence)), told))
-    return Situation(len(evidence.doctor), tuple(states), frozenset(_conditions(case, persona, heard)))
+            known = all(told(fact, heard) for fact in facts)
+            states.append(TopicState(topic, check, facts, bool(find(check, evidence)), known))
+    return Situation(len(evidence.doctor), tuple(states), conditions(case, persona, so_far), evidence)
 
 
 def topic_check(topic: Topic, facts: tuple[Fact, ...]) -> Check:
@@ -67,28 +66,3 @@ def topic_check(topic: Topic, facts: tuple[Fact, ...]) -> Check:
     own = (f"@{topic.name}",) if topic.name in lexicon.built_in().topics else ()
     cues = tuple(dict.fromkeys(cue for fact in facts for cue in fact.cues if is_phrase(cue)))
     return Check("asked_about", own + cues)
-
-
-def _conditions(case: Case, persona: Persona, heard: str) -> Iterator[Condition]:
-    if persona.emotional_state is Emotion.ANXIOUS:
-        yield Condition.ANXIOUS
-    if persona.means is Level.LOW:
-        yield Condition.POOR
-    if persona.health_literacy is Level.LOW:
-        yield Condition.LOW_LITERACY
-    if persona.education is Level.HIGH:
-        yield Condition.HIGH_EDUCATION
-    if any(any(phrases("emergency").hits(fact.text)) for fact in case.of(Category.MANAGEMENT)):
-        yield Condition.URGENT
-    alarming = [fact for fact in case.of(Category.RED_FLAG) if not fact.text.lower().startswith(_DENIALS)]
-    if any(_told(fact, heard) for fact in alarming):
-        yield Condition.RED_FLAG_TOLD
-
-
-def _told(fact: Fact, heard: str) -> bool:
-    said = _joined([fact.spoken or fact.text])
-    return bool(said.strip()) and said in heard
-
-
-def _joined(texts: list[str]) -> str:
-    return f" {' '.join(' '.join(words(text)) for text in texts)} "

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rubric_svc.generate.conditions import Condition
 from rubric_svc.judge.matchers import WrongTerms
 from rubric_svc.judge.matchers.base import read_terms
 from rubric_svc.model import Category, Check, Criterion, Dimension
@@ -29,17 +30,6 @@ class Moment(StrEnum):
     WHOLE = "whole"
 
 
-class Condition(StrEnum):
-    ANXIOUS = "anxious"
-    POOR = "poor"
-    LOW_LITERACY = "low_literacy"
-    HIGH_EDUCATION = "high_education"
-    # The case's management is an emergency's.
-    URGENT = "urgent"
-    # The patient has told a fact that is a warning sign.
-    RED_FLAG_TOLD = "red_flag_told"
-
-
 # What a term in braces stands for.
 PLACEHOLDERS = ("{diagnoses}", "{examinations}", "{tests}")
 
@@ -52,6 +42,8 @@ class Template:
     points: dict[Moment, int]
     check: Check
     when: frozenset[Condition]
+    weight: int
+    """Of a library criterion: the heavier are chosen first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +66,16 @@ class Points:
     early_covered: float
     late_turns: int
     late_covered: float
+    library_rewards: dict[Moment, int]
+    library_penalties: dict[Moment, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Templates:
+    """Every rubric takes the `general` ones that fit, some of the `library`, and few for the judge `model`."""
+
     general: tuple[Template, ...]
+    library: tuple[Template, ...]
     model: tuple[Template, ...]
     topics: tuple[Topic, ...]
     points: Points
@@ -92,13 +89,22 @@ class WrongCriteria(ValueError):
 def load(directory: Path) -> Templates:
     points = _table(directory / "points.toml")
     points["fragment_topics"] = tuple(points["fragment_topics"])
+    for name in ("library_rewards", "library_penalties"):
+        points[name] = {Moment(moment): most for moment, most in points[name].items()}
     topics = [_topic(name, row) for name, row in _table(directory / "topics.toml").items()]
     general = [parse_template("general.toml", row) for row in _table(directory / "general.toml")["criterion"]]
     model = [parse_template("model.toml", row) for row in _table(directory / "model.toml")["criterion"]]
-    identifiers = [template.template_id for template in (*general, *model)]
+    library = [
+        parse_template(f"library/{file.name}", {**row, "dimension": file.stem})
+        for file in sorted((directory / "library").glob("*.toml"))
+        for row in _table(file)["criterion"]
+    ]
+    identifiers = [template.template_id for template in (*general, *model, *library)]
     if twice := {name for name in identifiers if identifiers.count(name) > 1}:
         raise WrongCriteria("criteria", min(twice), "two criteria have this id")
-    return Templates(tuple(general), tuple(model), tuple(topics), Points(**points))
+    matched = [template for template in library if template.check.matcher]
+    model += [template for template in library if not template.check.matcher]
+    return Templates(tuple(general), tuple(matched), tuple(model), tuple(topics), Points(**points))
 
 
 @cache
@@ -117,11 +123,19 @@ def _topic(name: str, row: dict[str, Any]) -> Topic:
 
 def parse_template(file: str, row: dict[str, Any]) -> Template:
     name = row.get("id", "?")
-    known = {"id", "text", "dimension", "points", "when"} | ({"matcher", "terms"} if file == "general.toml" else set())
+    known = {"id", "text", "dimension", "points", "when"}
+    if file != "model.toml":
+        known |= {"matcher", "terms"}
+    if file.startswith("library/"):
+        known |= {"weight"}
     try:
         if unknown := row.keys() - known:
             raise ValueError(f"{sorted(unknown)[0]} is not a field")
-        check = Check(row["matcher"], tuple(row.get("terms", ()))) if "matcher" in known else Check()
+        if file == "general.toml" and "matcher" not in row:
+            raise ValueError("has no matcher")
+        check = Check(row.get("matcher", ""), tuple(row.get("terms", ())))
+        if check.terms and not check.matcher:
+            raise ValueError("terms without a matcher")
         if check.matcher:
             read_terms(check.matcher, tuple("x" if term in PLACEHOLDERS else term for term in check.terms))
         points = {Moment(moment): value for moment, value in row["points"].items()}
@@ -130,7 +144,9 @@ def parse_template(file: str, row: dict[str, Any]) -> Template:
             Criterion(name, row["text"], value, dimension)
         if not points:
             raise ValueError("counts at no moment")
+        if (weight := row.get("weight", 1)) < 1:
+            raise ValueError("weight: at least 1")
         conditions = frozenset(Condition(condition) for condition in row.get("when", ()))
-        return Template(name, row["text"], dimension, points, check, conditions)
+        return Template(name, row["text"], dimension, points, check, conditions, weight)
     except (KeyError, ValueError, WrongTerms) as error:
         raise WrongCriteria(file, name, f"{type(error).__name__}: {error}") from error

@@ -9,6 +9,8 @@ from rubric_svc.judge.matchers.base import Terms, affirmed, earliest, hits_in, m
 from rubric_svc.judge.text import Span, closed, negated, questions, sentences, words
 
 _LISTED = re.compile(r"^\s*(?:\d+[.)]|[-*\u2022])\s+", re.M)
+_AVOIDED = re.compile(r"\b(?:avoid|stay away from|keep away from)\s+(?:\w+\s+){0,3}$", re.I)
+_BLANK = re.compile(r"\[[A-Za-z][A-Za-z' ]{1,30}\]|<[a-z][a-z' ]{1,30}>|_{3,}", re.I)
 _COPIED_WORDS = 8
 _LONG_WORD = 4
 
@@ -136,3 +138,20 @@ def mentions(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
         for span in hits_in(turn.text, sentence.span, terms)
         if not negated(sentence.text, span.start - sentence.span.start, span.end - sentence.span.start)
     )
+
+
+@matcher(needs_terms=True)
+def states(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
+    """Says it: not denied, not asked, and not what the patient should keep away from."""
+    return earliest(
+        span
+        for sentence, span in affirmed(turn, terms)
+        if not _AVOIDED.search(sentence.text[: span.start - sentence.span.start])
+    )
+
+
+@matcher()
+def placeholder(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
+    """A blank left to be filled in: [Name], <insert date>, ____."""
+    blank = _BLANK.search(turn.text)
+    return Span(blank.start(), blank.end()) if blank else None
