@@ -1,7 +1,7 @@
 """What an evaluation has done so far, in a directory of its own, so that it goes on where it was interrupted.
 
-Invariants: a line of results.jsonl is one item, written whole and flushed before the item counts as done; the last line
-for an item is the one that counts; a torn line at the end is an item that was not done. A directory belongs to one
+Invariants: a line of results.jsonl is one task, written whole and flushed before the task counts as done; the last line
+for a task is the one that counts; a torn line at the end is a task that was not done. A directory belongs to one
 evaluation: with other data, another candidate or another judge it is refused.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,21 @@ IDENTITY = "evaluation.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """An item's answer and verdicts, as they lie in the journal."""
+class Performance:
+    """What the candidate said: its answer, or the turns of a whole consultation as (speaker, text)."""
 
-    item_id: str
-    answer: str
+    answer: str = ""
+    turns: tuple[tuple[str, str], ...] = ()
+    ending: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A task's performance and verdicts, as they lie in the journal."""
+
+    task_id: str
+    performance: Performance
     verdicts: tuple[tuple[Outcome, float, str], ...]
-    details: Mapping[str, Any]
 
     def of(self, criteria: Sequence[Criterion]) -> list[Verdict]:
         return [Verdict(criterion, *found) for criterion, found in zip(criteria, self.verdicts, strict=True)]
@@ -49,16 +57,15 @@ class Journal:
 
     def write(self, answered: Answered) -> None:
         row = {
-            "item_id": answered.item_id,
-            "answer": answered.answer,
+            "task_id": answered.task_id,
+            **asdict(answered.performance),
             "verdicts": [[outcome.name.lower(), p, explanation] for outcome, p, explanation in answered.verdicts],
-            "details": dict(answered.details),
         }
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self.done[answered.item_id] = answered
+        self.done[answered.task_id] = answered
 
     def _check(self, identity: Mapping[str, Any]) -> None:
         path = self.directory / IDENTITY
@@ -87,5 +94,7 @@ class Journal:
         for line in whole[:end].decode("utf-8").splitlines():
             row = json.loads(line)
             verdicts = tuple((Outcome[name.upper()], p, explanation) for name, p, explanation in row["verdicts"])
-            done[row["item_id"]] = Answered(row["item_id"], row["answer"], verdicts, row["details"])
+            turns = tuple((speaker, text) for speaker, text in row["turns"])
+            performance = Performance(row["answer"], turns, row["ending"])
+            done[row["task_id"]] = Answered(row["task_id"], performance, verdicts)
         return done

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import jinja2
 from rich.table import Table
 
 from rubric_svc.evaluate.compare import Difference
-from rubric_svc.evaluate.healthbench import HealthBenchItem
+from rubric_svc.evaluate.run import Reported
 from rubric_svc.evaluate.scores import Example, Summary
 from rubric_svc.model import Dialogue, Outcome, Speaker
 from rubric_svc.score import Mean
@@ -28,22 +27,13 @@ _ROLES = {Speaker.SYSTEM: "system", Speaker.PATIENT: "user", Speaker.DOCTOR: "as
 _INTERVAL = 1.96
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
-    """One item with all that a reader may want to open."""
-
-    item: HealthBenchItem
-    answer: str
-    example: Example
-
-
-def as_json(summary: Summary, *, candidate: str, unanswered: Mapping[str, int], seed: int) -> dict[str, Any]:
+def as_json(summary: Summary, *, candidate: str, unplayed: Mapping[str, int], seed: int) -> dict[str, Any]:
     return {
         "candidate": candidate,
         "score": _mean(summary.overall),
         "examples": summary.examples,
         "void": summary.void,
-        "unanswered": dict(unanswered),
+        "unplayed": dict(unplayed),
         "criteria": summary.criteria,
         "ungraded": summary.ungraded,
         "seed": seed,
@@ -60,10 +50,10 @@ def viewer_rows(reported: Iterable[Reported]) -> Iterator[dict[str, Any]]:
     """simple-evals' example-level metadata, one object an item; an ungraded criterion has criteria_met null."""
     for one in reported:
         yield {
-            "prompt_id": one.item.prompt_id,
+            "prompt_id": one.task_id,
             "score": one.example.value,
-            "prompt": _messages(one.item.prompt),
-            "completion": [{"role": "assistant", "content": one.answer}],
+            "prompt": _messages(one.dialogue[:-1]),
+            "completion": _messages(one.dialogue[-1:]),
             "rubric_items": [
                 {
                     "criterion": verdict.criterion.text,
@@ -74,7 +64,7 @@ def viewer_rows(reported: Iterable[Reported]) -> Iterator[dict[str, Any]]:
                 }
                 for verdict in one.example.verdicts
             ],
-            "example_tags": list(one.item.example_tags),
+            "example_tags": list(one.tags),
         }
 
 
@@ -90,6 +80,7 @@ def write_page(
     groups = [
         ("By theme", _bars(summary, "theme:")),
         ("By axis", _bars(summary, "axis:")),
+        ("By station", _bars(summary, "station:")),
         ("By dimension", _bars(summary, "dimension:")),
     ]
     path.write_text(
@@ -102,7 +93,7 @@ def summary_table(title: str, summary: Summary) -> Table:
     for column in ("", "score", "standard error", "n"):
         table.add_column(column, justify="left" if not column else "right")
     for name, mean in summary.means.items():
-        if name == "overall" or name.startswith(("theme:", "axis:", "dimension:")):
+        if name == "overall" or name.startswith(("theme:", "axis:", "station:", "dimension:")):
             table.add_row(name, f"{mean.value:.4f}", f"{mean.standard_error:.4f}", str(mean.count))
     return table
 

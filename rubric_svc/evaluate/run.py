@@ -1,8 +1,8 @@
-"""An evaluation: every item is answered by the candidate and judged, some at a time, and can be taken up again.
+"""An evaluation: every task is played by the candidate and judged, some at a time, and can be taken up again.
 
-Invariant: what is in the journal is never asked of the candidate again; an item with ungraded criteria is judged again
-when the evaluation is taken up, so that a judge that was away leaves no trace once it is back. A candidate that does
-not answer an item leaves it undone, counted by its reason.
+Invariant: what is in the journal is never asked of the candidate again; a task with ungraded criteria is judged again
+when the evaluation is taken up, so that a judge that was away leaves no trace once it is back. A task that could not
+be played is left undone, counted by its reason.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from rubric_svc.evaluate.candidate import Candidate
-from rubric_svc.evaluate.healthbench import HealthBenchItem
-from rubric_svc.evaluate.journal import Answered, Journal
-from rubric_svc.evaluate.scores import Example, example
-from rubric_svc.model import Dialogue, Rubric, Scope, Speaker, Turn, Verdict
+from rubric_svc.evaluate.journal import Answered, Journal, Performance
+from rubric_svc.evaluate.scores import Example
+from rubric_svc.model import Dialogue, Rubric, Scope, Turn, Verdict
 from service_kit.errors import ServiceError
 
 
@@ -25,54 +24,93 @@ class Judge(Protocol):
     async def judge(self, rubric: Rubric, dialogue: Dialogue, scope: Scope) -> list[Verdict]: ...
 
 
-# Told how many items are done, of how many.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the judge is asked about a performance."""
+
+    rubric: Rubric
+    dialogue: Dialogue
+    scope: Scope
+
+
+class Task(Protocol):
+    """One item of a benchmark."""
+
+    @property
+    def task_id(self) -> str: ...
+
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+
+    async def play(self, candidate: Candidate) -> Performance:
+        """Raises ServiceError where there is nothing to judge."""
+
+    def question(self, performance: Performance) -> Question: ...
+
+    def example(self, performance: Performance, verdicts: Sequence[Verdict]) -> Example: ...
+
+    def shown(self, performance: Performance) -> Dialogue:
+        """The whole dialogue, for a reader."""
+
+
+# Told how many tasks are done, of how many.
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """One task with all that a reader may want to open."""
+
+    task_id: str
+    tags: tuple[str, ...]
+    dialogue: tuple[Turn, ...]
+    example: Example
 
 
 @dataclass
 class Evaluation:
-    items: Sequence[HealthBenchItem]
+    tasks: Sequence[Task]
     candidate: Candidate
     judge: Judge
     journal: Journal
     concurrency: int
     progress: Progress
-    unanswered: Counter[str] = field(default_factory=Counter)
+    unplayed: Counter[str] = field(default_factory=Counter)
 
     async def run(self) -> None:
-        """Returns when every item was tried."""
-        waiting = iter(self.items)
+        """Returns when every task was tried."""
+        waiting = iter(self.tasks)
         async with asyncio.TaskGroup() as workers:
-            for _ in range(min(self.concurrency, len(self.items))):
+            for _ in range(min(self.concurrency, len(self.tasks))):
                 workers.create_task(self._work(waiting))
 
-    def examples(self, *, void_share: float, length_adjusted: bool) -> list[Example]:
-        """Of the items that are done, in the order of the items."""
+    def reported(self) -> list[Reported]:
+        """What is done, in the order of the tasks."""
         return [
-            example(
-                item,
-                answered.of(item.rubric.criteria),
-                void_share=void_share,
-                answer_characters=len(answered.answer) if length_adjusted else None,
+            Reported(
+                task.task_id,
+                task.tags,
+                task.shown(answered.performance),
+                task.example(answered.performance, answered.of(task.question(answered.performance).rubric.criteria)),
             )
-            for item in self.items
-            if (answered := self.journal.done.get(item.prompt_id))
+            for task in self.tasks
+            if (answered := self.journal.done.get(task.task_id))
         ]
 
-    async def _work(self, waiting: Iterator[HealthBenchItem]) -> None:
-        for item in waiting:
-            before = self.journal.done.get(item.prompt_id)
+    async def _work(self, waiting: Iterator[Task]) -> None:
+        for task in waiting:
+            before = self.journal.done.get(task.task_id)
             if before is None or not before.graded:
-                await self._item(item, before)
-            self.progress(len(self.journal.done), len(self.items))
+                await self._task(task, before)
+            self.progress(len(self.journal.done), len(self.tasks))
 
-    async def _item(self, item: HealthBenchItem, before: Answered | None) -> None:
+    async def _task(self, task: Task, before: Answered | None) -> None:
         try:
-            answer = before.answer if before else await self.candidate.answer(item.prompt)
+            performance = before.performance if before else await task.play(self.candidate)
         except ServiceError as error:
-            self.unanswered[error.reason] += 1
+            self.unplayed[error.reason] += 1
             return
-        dialogue = (*item.prompt, Turn(Speaker.DOCTOR, answer))
-        verdicts = await self.judge.judge(item.rubric, dialogue, Scope.LAST_DOCTOR_TURN)
+        asked = task.question(performance)
+        verdicts = await self.judge.judge(asked.rubric, asked.dialogue, asked.scope)
         found = tuple((verdict.outcome, verdict.probability, verdict.explanation) for verdict in verdicts)
-        self.journal.write(Answered(item.prompt_id, answer, found, {}))
+        self.journal.write(Answered(task.task_id, performance, found))

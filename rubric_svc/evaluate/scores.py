@@ -98,6 +98,6 @@ def summarize(examples: Sequence[Example], *, seed: int = 0) -> Summary:
 
 
 def _order(name: str) -> tuple[int, str]:
-    """The overall mean first, then themes and axes, which people read, then the rest."""
-    leading = [OVERALL, "theme:", "axis:"]
+    """The overall mean first, then what people read, then the rest."""
+    leading = [OVERALL, "theme:", "axis:", "station:", "dimension:"]
     return next((place for place, start in enumerate(leading) if name.startswith(start)), len(leading)), name

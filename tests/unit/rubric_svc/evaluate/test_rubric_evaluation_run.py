@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -10,12 +11,13 @@ import pytest
 
 from rubric_svc.evaluate.compare import compare
 from rubric_svc.evaluate.healthbench import HealthBenchItem, parse_item
+from rubric_svc.evaluate.healthbench_task import HealthBenchTask
 from rubric_svc.evaluate.journal import RESULTS, Journal
-from rubric_svc.evaluate.report import Reported, as_json, viewer_rows, write_page
+from rubric_svc.evaluate.report import as_json, viewer_rows, write_page
 from rubric_svc.evaluate.run import Evaluation
 from rubric_svc.evaluate.scores import Example, summarize
 from rubric_svc.judge.model import ungraded
-from rubric_svc.model import Dialogue, Outcome, Rubric, Scope, Verdict
+from rubric_svc.model import Dialogue, Outcome, Rubric, Scope, Speaker, Turn, Verdict
 from service_kit.errors import FailedPrecondition, Unavailable
 
 CRITERIA = 4
@@ -78,13 +80,14 @@ class Reader:
 
 async def _evaluate(directory: Path, candidate: Scripted, judge: Reader, *, concurrency: int = 3) -> Evaluation:
     journal = Journal(directory, IDENTITY)
-    evaluation = Evaluation(_items(), candidate, judge, journal, concurrency, lambda done, total: None)
+    tasks = [HealthBenchTask(item, void_share=0.3) for item in _items()]
+    evaluation = Evaluation(tasks, candidate, judge, journal, concurrency, lambda done, total: None)
     await evaluation.run()
     return evaluation
 
 
 def _scores(evaluation: Evaluation) -> list[Example]:
-    return evaluation.examples(void_share=0.3, length_adjusted=False)
+    return [one.example for one in evaluation.reported()]
 
 
 async def test_a_judge_that_dies_in_the_middle_leaves_no_trace_once_it_is_back(tmp_path: Path) -> None:
@@ -100,7 +103,7 @@ async def test_a_judge_that_dies_in_the_middle_leaves_no_trace_once_it_is_back(t
 
 async def test_an_item_that_the_candidate_does_not_answer_is_counted_and_asked_again(tmp_path: Path) -> None:
     first = await _evaluate(tmp_path, Scripted(fails=["Question 3", "Question 7"]), Reader())
-    assert first.unanswered == {"DEPENDENCY_UNAVAILABLE": 2}
+    assert first.unplayed == {"DEPENDENCY_UNAVAILABLE": 2}
     assert len(_scores(first)) == 10
     again = Scripted()
     second = await _evaluate(tmp_path, again, Reader())
@@ -126,12 +129,11 @@ async def test_a_directory_of_another_evaluation_is_refused_by_what_differs(tmp_
 
 async def test_the_page_escapes_what_a_model_wrote_and_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
     evaluation = await _evaluate(tmp_path, Scripted(), Reader())
-    examples = _scores(evaluation)
-    hostile = "<script>alert(1)</script><img src=https://example.org/x>"
-    reported = [Reported(item, hostile, one) for item, one in zip(evaluation.items, examples, strict=True)]
-    summary = summarize(examples)
+    hostile = Turn(Speaker.DOCTOR, "<script>alert(1)</script><img src=https://example.org/x>")
+    reported = [replace(one, dialogue=(*one.dialogue[:-1], hostile)) for one in evaluation.reported()]
+    summary = summarize([one.example for one in reported])
     page = tmp_path / "report.html"
-    write_page(page, "A & B", as_json(summary, candidate="c", unanswered={}, seed=0), summary, reported)
+    write_page(page, "A & B", as_json(summary, candidate="c", unplayed={}, seed=0), summary, reported)
     html = page.read_text(encoding="utf-8")
     assert "<script" not in html
     assert "<img" not in html
@@ -142,8 +144,8 @@ async def test_the_page_escapes_what_a_model_wrote_and_needs_nothing_from_elsewh
 
 async def test_the_viewers_records_hold_each_criterion_with_its_verdict(tmp_path: Path) -> None:
     evaluation = await _evaluate(tmp_path, Scripted(), Reader(dies_after=11), concurrency=1)
-    examples = _scores(evaluation)
-    rows = list(viewer_rows([Reported(i, "a", e) for i, e in zip(evaluation.items, examples, strict=True)]))
+    rows = list(viewer_rows(evaluation.reported()))
+    assert [(row["prompt"][-1]["role"], row["completion"][0]["role"]) for row in rows] == [("user", "assistant")] * 12
     assert [len(row["rubric_items"]) for row in rows] == [CRITERIA] * 12
     assert rows[0]["rubric_items"][0].keys() == {"criterion", "points", "tags", "criteria_met", "explanation"}
     assert {item["criteria_met"] for item in rows[11]["rubric_items"]} == {None}
