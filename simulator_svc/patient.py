@@ -18,7 +18,7 @@ from simulator_svc.cases.model import Case
 from simulator_svc.dialogue import Ending, ReplySource, Speaker, Turn, doctor_turns
 from simulator_svc.language import LanguageModel
 from simulator_svc.personas.effects import Effects, effects_of
-from simulator_svc.personas.model import Persona
+from simulator_svc.personas.model import Level, Persona
 from simulator_svc.units.affective_unit import AffectiveUnit
 from simulator_svc.units.fact_unit import Answer, FactUnit
 from simulator_svc.units.nearest import Nearest
@@ -36,9 +36,11 @@ class PatientSettings(BaseModel):
     max_doctor_turns: int = Field(default=12, ge=1, le=64)
     # A doctor turn that says the same as this many earlier ones is a loop.
     loop_repeats: int = Field(default=2, ge=1, le=16)
-    # Times the persona's own share of turns that show a feeling; 0 never asks the model.
+    # Times the share of turns that show a feeling, which is the persona's, and of answers that the model words; 0 never
+    # asks the model.
     draft_share: float = Field(default=1.0, ge=0, le=10)
-    draft_tokens: int = Field(default=24, ge=4, le=256)
+    worded_share: float = Field(default=0.7, ge=0, le=1)
+    draft_tokens: int = Field(default=36, ge=4, le=256)
     temperature: float = Field(default=0.5, ge=0, le=2)
     max_rewrites: int = Field(default=1, ge=0, le=8)
 
@@ -70,7 +72,7 @@ class Patient:
         """The patient's opening words: the complaint, in plain words, before any question."""
         random = Random(f"{seed}:{case.case_id}:open")
         effects = effects_of(persona)
-        answer = self._facts.opening(case, effects, random)
+        answer = self._facts.opening(case, effects, _is_lay(persona), random)
         return self._leave(answer, None, ReplySource.COMPOSED, 0)
 
     async def respond(
@@ -81,44 +83,50 @@ class Patient:
             raise InvalidArgument("dialogue", "must end with a turn of the doctor")
         doctor = doctor_turns(dialogue)
         random = Random(f"{seed}:{case.case_id}:{len(doctor)}")
-        effects = effects_of(persona)
+        effects, lay = effects_of(persona), _is_lay(persona)
         with _tracer.start_as_current_span("simulator.respond", attributes={"case_id": case.case_id}) as span:
             with _tracer.start_as_current_span("simulator.gate"):
                 ending = self._gate.decide(dialogue, case.diagnosis_names, max_doctor_turns)
             with _tracer.start_as_current_span("simulator.fact") as chosen:
                 if ending:
-                    answer = self._facts.closing(case, effects, ending, random)
+                    answer = self._facts.closing(case, effects, lay, ending, random)
                 else:
                     question = self._facts.question(case, dialogue)
                     if question.unclear and not question.facts:
                         question = question.with_facts(await self._nearest.facts(case, question.unclear))
-                    answer = self._facts.answer(case, effects, question, dialogue, random)
+                    answer = self._facts.answer(case, effects, lay, question, dialogue, random)
                 chosen.set_attributes({"simulator.allowed": len(answer.allowed), "simulator.stated": len(answer.facts)})
             if ending:
                 turn = self._leave(answer, ending, ReplySource.COMPOSED, 0)
             else:
-                turn = await self._with_feeling(answer, effects, random)
+                turn = await self._in_own_words(answer, effects, lay, random)
             span.set_attribute("simulator.source", turn.source)
             span.set_attribute("simulator.ending", turn.ending or "")
             return turn
 
-    async def _with_feeling(self, answer: Answer, effects: Effects, random: Random) -> PatientTurn:
-        """The model writes what is felt, the Fact Unit lets it pass, or the plain statement goes out without it."""
-        if not self._speaks or random.random() >= effects.feeling_share * self._settings.draft_share:
+    async def _in_own_words(self, answer: Answer, effects: Effects, lay: bool, random: Random) -> PatientTurn:
+        """The model writes what is felt and words the answer; what the Fact Unit lets pass leads the reply."""
+        share = self._settings.draft_share
+        feels = random.random() < effects.feeling_share * share
+        words = random.random() < self._settings.worded_share * share
+        sentences = self._affect.within(answer.sentences, feels) if words else ()
+        if not self._speaks or not (feels or sentences):
             return self._leave(answer, None, ReplySource.COMPOSED, 0)
         refused = 0
         for rewrite in range(self._settings.max_rewrites + 1):
             with _tracer.start_as_current_span("simulator.affect", attributes={"rewrite": rewrite}):
                 try:
-                    draft = await self._affect.draft(effects, random)
-                except ServiceError:  # no model, no feeling; the patient answers all the same
+                    # What is felt is the likelier to be refused: where there is more to say, a rewrite does without.
+                    draft = await self._affect.draft(
+                        effects, sentences, feels and not (rewrite and sentences), lay, random
+                    )
+                except ServiceError:  # no model, no words of its own; the patient answers all the same
                     break
             with _tracer.start_as_current_span("simulator.fact") as span:
-                felt = self._facts.faithful_part(draft, answer)
-                span.set_attribute("simulator.passed", bool(felt))
-            if felt:
-                source = ReplySource.REWRITTEN if rewrite else ReplySource.MODEL
-                return self._leave(answer.led_by(felt), None, source, rewrite)
+                own = self._facts.faithful_part(draft, answer)
+                span.set_attribute("simulator.passed", own is not None)
+            if own:
+                return self._leave(own, None, ReplySource.REWRITTEN if rewrite else ReplySource.MODEL, rewrite)
             refused = rewrite
         return self._leave(answer, None, ReplySource.PLAIN_STATEMENT, refused)
 
@@ -127,3 +135,8 @@ class Patient:
         text, stated = self._facts.released(answer)
         _replies.add(1, {"source": source, "ending": ending or "none"})
         return PatientTurn(text, ending, answer.allowed, stated, source, rewrites)
+
+
+def _is_lay(persona: Persona) -> bool:
+    """Says what a clinical word means instead of the word."""
+    return persona.health_literacy is not Level.HIGH

@@ -1,9 +1,10 @@
 """The claim check: may this text leave, given the facts that the patient may state?
 
 The check is closed, not open: it does not look for what is wrong, it knows what is right. A sentence passes when it is
-word for word a sentence of an allowed fact, or when every word of it stands in the lexicon of words that claim nothing
-medical (units/data/neutral_words.toml). Everything else is refused: a changed number, side, time or negation, another
-medication, an undisclosed symptom, a bare "yes" or "I do". So it refuses more than it must, and lets nothing slip.
+a sentence of an allowed fact, word for word but for wordings that claim the same (wording.py), when it consists of such
+statements joined by "and" and of moods beside them, or when every word of it stands in the lexicon of words that claim
+nothing medical (units/data/neutral_words.toml). Everything else is refused: a changed number, side, time or negation,
+another medication, an undisclosed symptom, a bare "yes" or "I do". It refuses more than it must, and lets nothing slip.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from simulator_svc.cases.model import Fact
+from simulator_svc.units.wording import canonical, forms, words_after, words_before
 
 _LEXICON = Path(__file__).parent / "data" / "neutral_words.toml"
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
@@ -26,6 +28,17 @@ _POINTING = re.compile(
     r" (?:about|with|of|for|to|through|by|from|handle|explain|understand|say|discuss|hear|share)"
     r" (?:all )?(?:of )?(?:it|this|that|these|those|everything|all)$"
 )
+# A mood that may stand in one sentence with a statement.
+_MOOD = re.compile(
+    r"(?:i'm|i am|i feel)(?: (?:so|really|just|very|a little|a bit))? (\w+)(?: and (\w+))?"
+    r"(?: about (?:it|this|that|all this|all of this))?"
+)
+# A sentence with more of them is a flood.
+_MOST_CLAUSES = 16
+_BEGINNERS = ("well", "look")
+# May end a sentence; another particle there may be a word of it ("as well").
+_ADDRESS = ("doctor", "please")
+_NOTHING = "\u2205"
 _CLAUSE = re.compile(r"[,;:()\u2013\u2014]|\s-\s|\.{2,}|\u2026")
 
 
@@ -69,11 +82,16 @@ class Lexicon:
     glue_phrases: re.Pattern[str]
     particles: frozenset[str]
     answers: re.Pattern[str]
+    unfinished: re.Pattern[str]
 
 
 def _any_of(phrases: Iterable[str]) -> re.Pattern[str]:
     longest_first = sorted(phrases, key=len, reverse=True)
     return re.compile(r"(?<![\w'])(?:" + "|".join(map(re.escape, longest_first)) + r")(?![\w'])")
+
+
+def _at_end(endings: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(r"\b(?:" + "|".join(map(re.escape, endings)) + r")$")
 
 
 @cache
@@ -86,7 +104,8 @@ def lexicon() -> Lexicon:
         phrases=_any_of(data["phrases"]),
         glue_phrases=_any_of(data["glue_phrases"]),
         particles=frozenset(data["particles"]),
-        answers=re.compile(r"\b(?:" + "|".join(map(re.escape, data["answers"])) + r")$"),
+        answers=_at_end(data["answers"]),
+        unfinished=_at_end(data["unfinished"]),
     )
 
 
@@ -94,7 +113,9 @@ def lexicon() -> Lexicon:
 class ClaimCheck:
     """What one reply may say: sentences of the allowed facts, scripted neutral ones, and words that claim nothing."""
 
-    sayable: frozenset[str]
+    # Each wording of an allowed fact's sentence, and that sentence in canonical form.
+    sayable: dict[str, str]
+    scripted: frozenset[str]
     touchy: frozenset[str]
     diagnosis_names: tuple[str, ...]
 
@@ -107,8 +128,11 @@ class ClaimCheck:
         scripted: frozenset[str] = frozenset(),
     ) -> ClaimCheck:
         told = " ".join(f"{fact.text} {fact.words} {' '.join(fact.cues)}" for fact in withheld)
+        wordings = [forms(sentence) for fact in allowed for sentence in normal_sentences(fact.words)]
+        shorter = {form: whole for whole, *rest in wordings for form in rest}
         return cls(
-            sayable=frozenset(sentence for fact in allowed for sentence in normal_sentences(fact.words)) | scripted,
+            sayable=shorter | {whole: whole for whole, *_ in wordings},
+            scripted=scripted,
             touchy=frozenset(_stem(word) for word in words(" ".join([told, *diagnosis_names]))),
             diagnosis_names=tuple(diagnosis_names),
         )
@@ -120,7 +144,50 @@ class ClaimCheck:
         if names_any(sentence, self.diagnosis_names):
             return False
         bare = _bare(sentence)
-        return not bare or bare in self.sayable or self.is_neutral(sentence)
+        return not bare or bare in self.scripted or self.is_neutral(sentence) or bool(self.stated(sentence))
+
+    def stated(self, sentence: str) -> frozenset[str]:
+        """The sentences of allowed facts that this one says, in canonical form; none, if it says anything else too.
+
+        A question states nothing.
+        """
+        if sentence.rstrip(" \"')").endswith("?"):
+            return frozenset()
+        clauses = [clause for clause in _CLAUSE.split(sentence.replace("\u2019", "'").lower()) if words(clause)]
+        if len(clauses) > _MOST_CLAUSES:
+            return frozenset()
+        return self._stated_by(clauses, first=True) or frozenset()
+
+    def _stated_by(self, clauses: Sequence[str], first: bool) -> frozenset[str] | None:
+        """What clauses state of which each belongs to a statement or to a mood; None, if one does not.
+
+        `first`: no statement stands before them, so that one may begin without "and" and leave out its first words.
+        """
+        if not clauses:
+            return frozenset()
+        for end in range(len(clauses), 0, -1):
+            said = " ".join(clauses[:end])
+            if not first:
+                after_and = said.strip().removeprefix("and ")
+                said = after_and if after_and != said.strip() else _NOTHING
+            form = canonical(_bare(said))
+            whole = self.sayable.get(form)
+            if whole is None or (form != whole and not first):
+                continue
+            rest = self._stated_by(clauses[end:], first=False)
+            # Words that an answer left out are understood where it states one thing, and not where it states two.
+            if rest is not None and (form == whole or not rest):
+                return rest | {whole}
+        return self._stated_by(clauses[1:], first) if self._is_beside(clauses[0]) else None
+
+    def _is_beside(self, clause: str) -> bool:
+        """What may stand beside a statement: particles, and a plain mood without a hedge or a denial."""
+        said = " ".join(words(clause))
+        if said in _beside() or not _bare(said):
+            return True
+        mood = _MOOD.fullmatch(said.removeprefix("and "))
+        felt = [word for word in mood.groups() if word] if mood else []
+        return bool(felt) and all(word in lexicon().feeling and _stem(word) not in self.touchy for word in felt)
 
     def is_neutral(self, sentence: str) -> bool:
         """Says nothing that could be true or false of the illness."""
@@ -129,24 +196,34 @@ class ClaimCheck:
 
     def _clause_is_neutral(self, clause: str) -> bool:
         known = lexicon()
-        spoken = " ".join(words(clause))
+        spoken = _bare(clause)
+        if not spoken:
+            return True
         rest = known.phrases.sub(_NEUTRAL, spoken)
         says_something = _NEUTRAL in rest
         for word in known.glue_phrases.sub(" ", rest.replace(_NEUTRAL, " ")).split():
             mood = word in known.feeling and _stem(word) not in self.touchy
-            if mood or word in known.manner or word in known.particles:
+            # "Well, ..." begins a sentence; "I am well" claims something.
+            if mood or word in known.manner or (word in known.particles and word not in _BEGINNERS):
                 says_something = True
             elif word not in known.glue:
                 return False
-        return says_something and not known.answers.search(_POINTING.sub("", rest.rstrip()))
+        ends = rest.rstrip()
+        return says_something and not (known.unfinished.search(ends) or known.answers.search(_POINTING.sub("", ends)))
 
 
+@cache
+def _beside() -> frozenset[str]:
+    return frozenset(each.lower() for each in (*words_before(), *words_after()))
+
+
+@lru_cache(maxsize=16384)
 def _bare(sentence: str) -> str:
     known = lexicon()
     spoken = list(words(sentence))
     while spoken and spoken[0] in known.particles:
         spoken.pop(0)
-    while spoken and spoken[-1] in known.particles:
+    while spoken and spoken[-1] in _ADDRESS:
         spoken.pop()
     return " ".join(spoken)
 

@@ -16,14 +16,21 @@ from simulator_svc.dialogue import Ending, Speaker, Turn
 from simulator_svc.personas.effects import Effects, Neutral, Occasion, scripted_texts
 from simulator_svc.units.claims import ClaimCheck, names_any, normal_sentences, split_sentences
 from simulator_svc.units.questions import Asked, asked
+from simulator_svc.units.wording import canonical, joined, reworded, uncapitalised
 
+# Share of the replies in which short sentences run into one another.
+_RUNS_ON = 0.5
+# Of a draft; a longer one is a flood.
+_MOST_LETTERS = 1000
+# Sentences of feeling in one reply.
+_MOST_FELT = 2
 # A turn that asks for everything at once is not answered with everything.
 _MOST_FACTS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One reply before it leaves: a feeling (from the model), the statement, and what the patient asks back."""
+    """One reply before it leaves: what is felt, what is stated, and what the patient asks back."""
 
     check: ClaimCheck
     allowed: frozenset[str]
@@ -32,33 +39,44 @@ class Answer:
     neutral: str = ""
     starter: str = ""
     ask_back: str = ""
+    # The model's own words, as far as they passed.
     felt: str = ""
-
-    def led_by(self, felt: str) -> Answer:
-        return replace(self, felt=felt)
+    # The sentences of the statement that the model worded, as it worded them.
+    worded: tuple[str, ...] = ()
+    # The sentences of the statement that are still to be said, as this patient would say them.
+    spoken: tuple[str, ...] = ()
+    # Short sentences run into one another.
+    runs_on: bool = False
 
     @property
     def statement(self) -> str:
+        """The plain statement: the facts' own sentences."""
         return " ".join(_sentence(fact.words) for fact in self.facts) or self.neutral
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return tuple(sentence for fact in self.facts for sentence in split_sentences(_sentence(fact.words)))
 
 
 class FactUnit:
-    def opening(self, case: Case, effects: Effects, random: Random) -> Answer:
+    def opening(self, case: Case, effects: Effects, lay: bool, random: Random) -> Answer:
         """The complaint, and as much of the rest that is volunteered as this patient is apt to say."""
         volunteered = _tellable(case, case.of(Disclosure.VOLUNTEERED))
         count = max(1, round(len(volunteered) * effects.volunteers))
-        return self._answer(case, volunteered, volunteered[:count], effects, random, fallback=Neutral.GREET)
+        return self._answer(case, volunteered, volunteered[:count], effects, random, Neutral.GREET, lay)
 
-    def closing(self, case: Case, effects: Effects, ending: Ending, random: Random) -> Answer:
+    def closing(self, case: Case, effects: Effects, lay: bool, ending: Ending, random: Random) -> Answer:
         volunteered = _tellable(case, case.of(Disclosure.VOLUNTEERED))
-        answer = self._answer(case, volunteered, [], effects, random, fallback=Neutral.ACKNOWLEDGE)
+        answer = self._answer(case, volunteered, [], effects, random, Neutral.ACKNOWLEDGE, lay)
         return replace(answer, neutral=effects.closing(ending, random), starter="")
 
     def question(self, case: Case, dialogue: Sequence[Turn]) -> Asked:
         """What the doctor's last turn asks for, as far as words tell."""
         return asked(case, dialogue[-1].text, stated_before(case, dialogue), _stated_last(case, dialogue))
 
-    def answer(self, case: Case, effects: Effects, question: Asked, dialogue: Sequence[Turn], random: Random) -> Answer:
+    def answer(
+        self, case: Case, effects: Effects, lay: bool, question: Asked, dialogue: Sequence[Turn], random: Random
+    ) -> Answer:
         """The facts that are called for. What is asked for is answered; the persona thins out what it may choose."""
         told = stated_before(case, dialogue)
         volunteered = _tellable(case, case.of(Disclosure.VOLUNTEERED))
@@ -67,24 +85,44 @@ class FactUnit:
         if not called and not invited and question.greeting and not told:
             invited = volunteered[:1]
         chosen = [*called, *invited]
-        answer = self._answer(case, [*volunteered, *chosen], chosen, effects, random, _neutral(question, told))
+        fallback = _neutral(question, told)
+        answer = self._answer(case, [*volunteered, *chosen], chosen, effects, random, fallback, lay)
         return replace(answer, ask_back=effects.ask_back(_occasions(question), random))
 
-    def faithful_part(self, draft: str, answer: Answer) -> str:
-        """The draft's sentences up to the first that may not leave; the model's own words only, no facts said twice."""
-        kept: list[str] = []
-        for sentence in _whole_sentences(draft):
-            if not answer.check.is_neutral(sentence) or not answer.check.sentence_passes(sentence):
+    def faithful_part(self, draft: str, answer: Answer) -> Answer | None:
+        """The answer with the draft's sentences up to the first that may not leave; None, if that is none of them."""
+        felt: list[str] = []
+        worded: list[str] = []
+        owed = {canonical(bare): sentence for sentence in answer.sentences for bare in normal_sentences(sentence)}
+        for sentence in _whole_sentences(draft[:_MOST_LETTERS]):
+            if not answer.check.sentence_passes(sentence):
                 break
-            kept.append(sentence)
-        return " ".join(kept[:2])
+            said = answer.check.stated(sentence)
+            if said:
+                if not said <= owed.keys():
+                    break  # nothing that was not asked for, and nothing twice
+                owed = {form: rest for form, rest in owed.items() if form not in said}
+                worded.append(sentence)
+            elif len(felt) < _MOST_FELT and not worded and sentence[0].isupper():
+                felt.append(sentence)
+            else:
+                break
+        if not felt and not worded:
+            return None
+        spoken = tuple(
+            wording
+            for sentence, wording in zip(answer.sentences, answer.spoken, strict=True)
+            if sentence in owed.values()
+        )
+        return replace(answer, felt=" ".join(felt), worded=tuple(worded), spoken=spoken)
 
     def released(self, answer: Answer) -> tuple[str, frozenset[str]]:
         """The reply as it leaves, and the ids of the facts it states."""
-        words = answer.statement
-        if answer.starter and not answer.felt:
-            words = f"{answer.starter} {_after_starter(words)}"
-        text = " ".join(part for part in (answer.felt, words, answer.ask_back) if part)
+        said = " ".join((*answer.worded, *joined(answer.spoken, answer.runs_on))) or answer.neutral
+        twice = "doctor" in answer.starter and "doctor" in said
+        if answer.starter and not answer.felt and not answer.worded and not twice:
+            said = f"{answer.starter} {uncapitalised(said)}"
+        text = " ".join(part for part in (answer.felt, said, answer.ask_back) if part)
         if answer.check.passes(text):
             return text, frozenset(fact.fact_id for fact in answer.facts)
         if answer.facts and answer.check.passes(answer.statement):
@@ -99,25 +137,30 @@ class FactUnit:
         effects: Effects,
         random: Random,
         fallback: Neutral,
+        lay: bool,
     ) -> Answer:
         identifiers = frozenset(fact.fact_id for fact in allowed)
-        return Answer(
+        answer = Answer(
             check=_check(case, identifiers),
             allowed=identifiers,
             facts=tuple(chosen),
             neutral=effects.neutral(fallback, random),
             starter=effects.starter(random),
+            runs_on=random.random() < _RUNS_ON,
         )
+        return replace(answer, spoken=tuple(reworded(sentence, lay, random) for sentence in answer.sentences))
 
 
 @lru_cache(maxsize=4096)
 def stated_in(case: Case, text: str) -> frozenset[str]:
-    """The facts of which the text says every sentence."""
-    said = set(normal_sentences(text))
+    """The facts of which the text says every sentence, in whichever wording."""
+    told = [fact for fact in case.facts if fact.disclosure is not Disclosure.NEVER]
+    check = _check(case, frozenset(fact.fact_id for fact in told))
+    said = frozenset().union(*map(check.stated, split_sentences(text)))
     return frozenset(
         fact.fact_id
-        for fact in case.facts
-        if fact.disclosure is not Disclosure.NEVER and (own := normal_sentences(fact.words)) and said.issuperset(own)
+        for fact in told
+        if (own := {canonical(bare) for bare in normal_sentences(fact.words)}) and own <= said
     )
 
 
@@ -169,12 +212,6 @@ def _occasions(question: Asked) -> frozenset[Occasion]:
 def _sentence(text: str) -> str:
     text = text.strip()
     return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def _after_starter(words: str) -> str:
-    """ "Well, the pain started": the sentence goes on in lower case, but I stays I and names stay names."""
-    first = words.split(" ", 1)[0]
-    return words if first in ("I", "Doctor") or first.startswith("I'") else words[:1].lower() + words[1:]
 
 
 def _whole_sentences(draft: str) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -21,6 +23,7 @@ from simulator_svc.personas.model import EmotionalState, Persona, Personality
 LIBRARY = CaseLibrary.load()
 CASE = LIBRARY.get("inferior-stemi")
 FEELING = Persona(personality=Personality.ENFP, emotional_state=EmotionalState.ANXIOUS)
+ONSET = CASE.fact("onset").words
 ALWAYS = PatientSettings(draft_share=10)
 
 
@@ -30,6 +33,7 @@ class Scripted:
     def __init__(self, *drafts: str) -> None:
         self.drafts = list(drafts)
         self.prompts: list[Sequence[ModelMessage]] = []
+        self.patterns: list[str] = []
 
     async def complete(
         self,
@@ -42,6 +46,7 @@ class Scripted:
         pattern: str = "",
     ) -> str:
         self.prompts.append(messages)
+        self.patterns.append(pattern)
         return self.drafts[(len(self.prompts) - 1) % len(self.drafts)]
 
     async def choose(self, messages: Sequence[ModelMessage], choices: Sequence[str]) -> list[float]:
@@ -93,13 +98,29 @@ async def test_a_draft_that_claims_nothing_leads_the_reply() -> None:
     assert "two hours ago" in turn.text
 
 
-async def test_a_draft_that_claims_something_is_rewritten_once() -> None:
-    turn = await ask(Patient(Scripted(" because of my cough.", " about this."), ALWAYS), "When did it start?")
-    assert turn.source is ReplySource.PLAIN_STATEMENT or turn.source is ReplySource.REWRITTEN
-    model = Scripted(" because of my cough.", " and I hope you can help me.")
-    turn = await ask(Patient(model, ALWAYS), "When did it start?")
-    assert (turn.source, turn.rewrites, len(model.prompts)) == (ReplySource.REWRITTEN, 1, 2)
-    assert "cough" not in turn.text
+async def test_a_draft_that_claims_something_is_written_anew_without_the_feeling() -> None:
+    model = Scripted(" because of my cough.", "It started two hours ago, after breakfast.", ONSET)
+    settings = PatientSettings(draft_share=10, max_rewrites=2)
+    turn = await ask(Patient(model, settings), "When did it start?")
+    assert (turn.source, turn.rewrites, len(model.prompts)) == (ReplySource.REWRITTEN, 2, 3)
+    assert "cough" not in turn.text and "breakfast" not in turn.text
+    assert ONSET in turn.text
+
+
+async def test_the_model_words_the_statement_and_what_it_leaves_out_is_said_all_the_same() -> None:
+    model = Scripted(" and afraid. About two hours ago.")
+    case = replace(CASE, facts=tuple(_with_spoken(fact) for fact in CASE.facts))
+    turn = await ask(Patient(model, ALWAYS), "When did it start? Do you smoke?", case=case)
+    assert turn.source is ReplySource.MODEL and turn.stated == {"onset", "smoking"}
+    assert "and afraid. " in turn.text and case.fact("smoking").words in turn.text
+    (pattern,) = set(model.patterns)
+    assert re.fullmatch(pattern, " of it. It started around two hours ago. I smoke twenty a day.")
+    assert not re.fullmatch(pattern, " of it. It started today. I smoke twenty a day.")
+
+
+def _with_spoken(fact: Fact) -> Fact:
+    spoken = {"onset": "It began about two hours ago.", "smoking": "I smoke twenty a day."}
+    return replace(fact, spoken=spoken.get(fact.fact_id, fact.spoken))
 
 
 async def test_after_the_retry_limit_the_plain_statement_goes_out() -> None:
@@ -186,7 +207,7 @@ async def test_an_inline_fact_that_names_the_diagnosis_is_never_said() -> None:
     for seed in range(20):
         assert "gout" not in patient.open(case, FEELING, seed).text.lower()
     turn = await ask(patient, "When did it start? Do you have gout?", case=case)
-    assert "gout" not in turn.text and "two days ago" in turn.text
+    assert "gout" not in turn.text and turn.text == "Two days ago."
 
 
 async def test_an_empty_or_huge_doctor_turn_is_answered() -> None:

@@ -76,6 +76,7 @@ def test_lets_out_allowed_sentences_and_neutral_words(text: str) -> None:
         ("possession of help", "I have help, doctor."),
         ("wellness", "I'm okay."),
         ("wellness felt", "I feel good."),
+        ("wellness by a particle", "I am well, doctor."),
         ("ability", "I can see."),
         ("ability with a pointer", "I can talk about it."),
         ("home", "I am alone."),
