@@ -6,10 +6,11 @@ Invariant: the judgement is the service's own (service_kit.settings); nothing ab
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from k8s.check.manifests import Manifest, Pod, named
 from k8s.check.workloads import WORKLOADS, Workload
@@ -42,11 +43,16 @@ def settings_of(pod: Pod, workload: Workload, manifests: Sequence[Manifest]) -> 
     path = environment.get(f"{workload.prefix}CONFIG")
     if path is None:
         raise Unreadable([f"{workload.prefix}CONFIG is not set"])
-    text = mounted_file(pod, container, path, manifests)
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / PurePosixPath(path).name
-        file.write_text(text, encoding="utf-8")
-        with environment_of({**environment, f"{workload.prefix}CONFIG": str(file)}):
+    return _read(workload, tuple(environment.items()), mounted_file(pod, container, path, manifests))
+
+
+@functools.lru_cache(maxsize=256)
+def _read(workload: Workload, environment: tuple[tuple[str, str], ...], text: str) -> ServiceSettings:
+    """Many rules ask for the same settings."""
+    with tempfile.NamedTemporaryFile("w", suffix=".toml", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        with environment_of({**dict(environment), f"{workload.prefix}CONFIG": file.name}):
             try:
                 return read_settings(workload.settings, workload.service)
             except WrongSettings as wrong:

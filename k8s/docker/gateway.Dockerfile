@@ -1,4 +1,4 @@
-# syntax=docker/dockerfile:1.7
+# syntax=docker/dockerfile:1.7.1
 # The public door: gRPC and OpenAI's protocol
 # docker build -f k8s/docker/gateway.Dockerfile --build-arg SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)" -t …/gateway:0.1.0 .
 FROM python:3.11.14-slim-bookworm AS contracts

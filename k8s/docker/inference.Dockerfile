@@ -1,4 +1,4 @@
-# syntax=docker/dockerfile:1.7
+# syntax=docker/dockerfile:1.7.1
 # vLLM behind gRPC: the policy and the frozen model
 # docker build -f k8s/docker/inference.Dockerfile --build-arg SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)" -t …/inference-cpu:0.1.0 .
 # and with --build-arg VARIANT=gpu for …/inference-gpu.

@@ -1,4 +1,4 @@
-# syntax=docker/dockerfile:1.7
+# syntax=docker/dockerfile:1.7.1
 # Rubrics, verdicts and scores
 # docker build -f k8s/docker/rubric.Dockerfile --build-arg SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)" -t …/rubric:0.1.0 .
 FROM python:3.11.14-slim-bookworm AS contracts

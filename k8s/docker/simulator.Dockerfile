@@ -1,4 +1,4 @@
-# syntax=docker/dockerfile:1.7
+# syntax=docker/dockerfile:1.7.1
 # The patient, and the rollout worker (-m simulator_svc.rollout)
 # docker build -f k8s/docker/simulator.Dockerfile --build-arg SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)" -t …/simulator:0.1.0 .
 FROM python:3.11.14-slim-bookworm AS contracts

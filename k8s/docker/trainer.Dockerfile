@@ -1,4 +1,4 @@
-# syntax=docker/dockerfile:1.7
+# syntax=docker/dockerfile:1.7.1
 # The run: improved GRPO on TRL, its checkpoints and its API
 # docker build -f k8s/docker/trainer.Dockerfile --build-arg SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)" -t …/trainer-cpu:0.1.0 .
 # and with --build-arg VARIANT=gpu for …/trainer-gpu.
