@@ -144,6 +144,11 @@ def _open_listener(manifests: list[Manifest]) -> None:
     del _of(manifests, "Kafka", "anamnesis")["spec"]["kafka"]["listeners"][0]["networkPolicyPeers"]
 
 
+def _peer_nobody_is(manifests: list[Manifest]) -> None:
+    peer = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "debug"}}}
+    _rules(manifests, "inference-policy", "ingress")[0]["from"].append(peer)
+
+
 def _no_default_deny(manifests: list[Manifest]) -> None:
     manifests.remove(_of(manifests, "NetworkPolicy", "default-deny"))
 
@@ -283,6 +288,7 @@ IN_THE_BASE = (
     Fault("the simulator may reach the trainer", "arrows", _surplus_arrow),
     Fault("a service may send to the whole world", "arrows", _open_world),
     Fault("anybody may connect to Kafka", "arrows", _open_listener),
+    Fault("a policy lets in labels that nobody has", "arrows", _peer_nobody_is),
     Fault("there is no default deny", "arrows", _no_default_deny),
     Fault("a container has no memory limit", "resources", _missing_limits),
     Fault("the grace period is shorter than the drain", "lifecycle", _short_grace),

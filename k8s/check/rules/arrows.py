@@ -43,8 +43,10 @@ OTLP = End("otlp", "observability", (("app.kubernetes.io/name", "otel-collector"
 DNS = End("(dns)", "kube-system", (("k8s-app", "kube-dns"),))
 ENTRANCE = end("(entrance)", "entrance")
 KEDA = end("(keda)", "keda", app="keda-operator")
+# The Job of examples/dead-letters: an operator's, no service.
+REPLAY = End("(dead-letters)", NAMESPACE, (("app.kubernetes.io/name", "dead-letters"),))
 STRANGER = end("(stranger)", "somewhere-else")
-OTHERS = (KAFKA, OTLP, DNS, ENTRANCE, KEDA, STRANGER)
+OTHERS = (KAFKA, OTLP, DNS, ENTRANCE, KEDA, REPLAY, STRANGER)
 NAMESPACE_LABELS = {ENTRANCE.namespace: {"anamnesis/public-entrance": "true"}}
 
 Arrow = tuple[str, str, int]
@@ -54,6 +56,7 @@ def check(manifests: Sequence[Manifest]) -> Iterator[Finding]:
     ends = [*_our_ends(manifests), *OTHERS]
     wanted = wanted_arrows(manifests)
     policies = [*of_kind(manifests, "NetworkPolicy"), *_listener_policies(manifests)]
+    yield from _nobody(policies, ends)
     known = {port for _, _, port in wanted} | _ports_of(policies) | {ANY_PORT}
     for caller in ends:
         for callee in ends:
@@ -64,7 +67,7 @@ def check(manifests: Sequence[Manifest]) -> Iterator[Finding]:
                 sends = not caller.ours or allows(policies, "Egress", caller, callee, port)
                 receives = not callee.ours or allows(policies, "Ingress", callee, caller, port)
                 shown = f"{caller.name} → {callee.name}:{port}"
-                if arrow in wanted and not sends:
+                if arrow in wanted and not sends and caller != REPLAY:
                     yield Finding(RULE, shown, f"missing: {caller.name} may not send")
                 if arrow in wanted and not receives:
                     yield Finding(RULE, shown, f"missing: {callee.name} may not receive")
@@ -75,6 +78,16 @@ def check(manifests: Sequence[Manifest]) -> Iterator[Finding]:
                     yield Finding(RULE, shown, f"half: only the {'caller' if sends else 'callee'}'s policy has it")
 
 
+def _nobody(policies: Sequence[Manifest], ends: Sequence[End]) -> Iterator[Finding]:
+    """A peer that is none of the ends is a door to whoever takes its labels."""
+    for policy in policies:
+        for rules, field in (("ingress", "from"), ("egress", "to")):
+            for rule in policy["spec"].get(rules, []):
+                for peer in rule.get(field) or []:
+                    if not any(_is(peer, known) for known in ends):
+                        yield Finding(RULE, str(peer), f"a policy for {policy['spec']['podSelector']} names nobody")
+
+
 def wanted_arrows(manifests: Sequence[Manifest]) -> set[Arrow]:
     served = {pod.name: container_ports(pod) for pod in pods(manifests) if pod.serves}
     arrows = {(caller, callee, served.get(callee, {}).get("grpc", 0)) for caller, callee in service_calls()}
@@ -82,7 +95,7 @@ def wanted_arrows(manifests: Sequence[Manifest]) -> set[Arrow]:
     arrows |= {(caller, callee, outside[callee]) for caller, callee in outside_calls()}
     arrows |= {(name, DNS.name, DNS_PORT) for name in [*served, KAFKA.name]}
     arrows |= {(ENTRANCE.name, "gateway", served.get("gateway", {}).get(door, 0)) for door in ("grpc", "rest")}
-    return arrows | {(KEDA.name, KAFKA.name, KAFKA_PORT)}
+    return arrows | {(asker.name, KAFKA.name, KAFKA_PORT) for asker in (KEDA, REPLAY)}
 
 
 def allows(policies: Sequence[Manifest], direction: str, subject: End, peer: End, port: int) -> bool:

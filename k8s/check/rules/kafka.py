@@ -17,6 +17,7 @@ TOPICS = {
     "trainer": {REQUESTS: {"Write"}, TRAJECTORIES: {"Read"}, DEAD_LETTERS: {"Write"}},
     "rollout-worker": {REQUESTS: {"Read"}, TRAJECTORIES: {"Write"}, DEAD_LETTERS: {"Write"}},
     "kafka-lag": {REQUESTS: set[str]()},
+    "dead-letters": {DEAD_LETTERS: {"Read", "Write"}, REQUESTS: {"Write"}, TRAJECTORIES: {"Write"}},
 }
 
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from k8s.check.configuration import environment_of
+from k8s.check.configuration import environment_of, variables
 from k8s.check.faults import FAULTS, IN_THE_BASE, Fault
-from k8s.check.manifests import K8S, Finding, Manifest, read_plain, selects
+from k8s.check.manifests import K8S, Finding, Manifest, named, pods, read_plain, selects
 from k8s.check.rules import WHOLE, findings
 from k8s.check.rules.arrows import wanted_arrows
 from k8s.check.waivers import Waiver, apart, read_waivers
 from k8s.check.workloads import WORKLOADS
+from service_kit.kafka.commands import kafka_settings
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +87,10 @@ def test_a_waiver_that_covers_nothing_is_itself_a_finding() -> None:
 def test_no_rule_of_our_own_is_waived() -> None:
     ours = {rule.__module__.rpartition(".")[2].replace("_", "-") for rule in WHOLE}
     assert not ours & {waiver.rule for waiver in read_waivers()}
+
+
+def test_the_replay_of_dead_letters_is_given_settings_that_it_takes(base: Sequence[Manifest]) -> None:
+    (job,) = pods(read_plain(K8S / "examples" / "dead-letters"))
+    given = kafka_settings(variables(job.spec["containers"][0]), None)
+    assert (given.security_protocol, given.sasl_username) == ("SASL_SSL", "dead-letters")
+    assert named(base, "KafkaUser", "dead-letters") is not None
