@@ -1,0 +1,186 @@
+"""Which facts of the case a reply states, by the scorer's own means: weighted overlap of content words, sentence by
+sentence, with either wording of the fact, and agreement of denial, numbers, sides and time.
+
+A fact counts as stated also where the reply says it in other words (`text.py` knows synonyms), and as contradicted where
+the words agree and what they claim does not. The service's own stated_fact_ids are never looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from simulator_svc.cases.model import Case, Fact
+from simulator_svc.evaluate.scorers.text import Kind, Sentence, Token, read, words
+
+# Share of a fact's weight that a reply must cover to have stated it, or to have spoken of it at all.
+STATED = 0.6
+SPOKEN_OF = 0.5
+# Share of a withheld fact's weight that the facts which may be stated do not account for, for it to have leaked.
+OWN_SHARE = 0.34
+_LEAST_WEIGHT = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """One way in which a fact is put: the weight of each of its stems, and its tokens."""
+
+    weights: dict[str, float]
+    tokens: tuple[Token, ...]
+    length: int
+
+    def covered(self, stems: frozenset[str]) -> float:
+        return _share(self.weights, stems)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    fact: Fact
+    # The share of the fact's weight that the reply says, and the stems that it says.
+    coverage: float
+    stems: frozenset[str]
+    # What of it the reply puts otherwise: "denial", "number", "side".
+    against: tuple[str, ...]
+
+    @property
+    def stated(self) -> bool:
+        return self.coverage >= STATED and not self.against
+
+
+def matches(case: Case, sentences: Sequence[Sentence]) -> list[Match]:
+    """Every fact that these sentences speak of, the best covered first. Questions of the patient state nothing."""
+    told = [sentence for sentence in sentences if not sentence.asks]
+    found = [match for fact in case.facts if (match := _match(case, fact, told)) is not None]
+    return sorted(found, key=lambda match: (-match.coverage, -len(match.stems)))
+
+
+def leaked(case: Case, found: Iterable[Match], may_state: frozenset[str]) -> frozenset[str]:
+    """The stated facts outside `may_state`, but for those that the others, as stated, say in passing."""
+    found = list(found)
+    told = frozenset().union(*(match.stems for match in found if match.fact.fact_id in may_state))
+    return frozenset(
+        match.fact.fact_id
+        for match in found
+        if match.fact.fact_id not in may_state and match.coverage >= STATED and _own_share(case, match, told) >= OWN_SHARE
+    )
+
+
+def answered(question: str, reply: str) -> tuple[Sentence, ...]:
+    """The reply's sentences; where it begins with a bare yes or no, what that says in the question's words comes first."""
+    sentences = read(reply)
+    asked = [sentence for sentence in read(question) if sentence.asks]
+    bare = _bare_answer(sentences[0].text) if sentences else None
+    if bare is None or not asked:
+        return sentences
+    last = asked[-1]
+    tokens = tuple(Token(t.stem, t.kind, t.denied is bare, t.unit) for t in last.tokens)
+    return (Sentence(f"{reply.split()[0]} {last.text}", tokens, asks=False, hedged=False), *sentences)
+
+
+def _bare_answer(sentence: str) -> bool | None:
+    """True for a bare yes, False for a bare no, at the beginning of the sentence."""
+    begin = " ".join(sentence.lower().replace("\u2019", "'").split(",")[0].strip(" .!").split())
+    if begin in words().affirmative:
+        return True
+    return False if begin in words().negative else None
+
+
+@lru_cache(maxsize=65536)
+def wordings(case: Case, fact: Fact) -> tuple[Wording, ...]:
+    weights = _weights(case)
+    found = []
+    for text in dict.fromkeys((fact.spoken, fact.text)):
+        sentences = read(text)
+        tokens = tuple(token for sentence in sentences for token in sentence.tokens)
+        stems = {token.stem for token in tokens if token.kind is not Kind.FUNCTION}
+        if stems:
+            found.append(Wording({stem: weights[stem] for stem in stems}, tokens, len(sentences)))
+    return tuple(found)
+
+
+@lru_cache(maxsize=512)
+def _weights(case: Case) -> dict[str, float]:
+    """Inverse document frequency of each stem, a fact being a document."""
+    held = [
+        frozenset().union(*(sentence.content for text in (fact.spoken, fact.text) for sentence in read(text)))
+        for fact in case.facts
+    ]
+    frequency = Counter(stem for stems in held for stem in stems)
+    most = math.log(1 + len(held))
+    return {stem: max(_LEAST_WEIGHT, math.log(1 + len(held) / count) / most) for stem, count in frequency.items()}
+
+
+def _match(case: Case, fact: Fact, sentences: Sequence[Sentence]) -> Match | None:
+    best: tuple[float, frozenset[str], tuple[Token, ...]] | None = None
+    for wording in wordings(case, fact):
+        for window in _windows(sentences, wording.length):
+            stems = frozenset().union(*(sentence.content for sentence in window))
+            coverage = wording.covered(stems)
+            if coverage >= SPOKEN_OF and (best is None or coverage > best[0]):
+                tokens = tuple(token for sentence in window for token in sentence.tokens)
+                best = (coverage, stems & wording.weights.keys(), tokens)
+    if best is None:
+        return None
+    coverage, stems, tokens = best
+    return Match(fact, coverage, stems, tuple(_disagreements(case, fact, stems, tokens)))
+
+
+def _windows(sentences: Sequence[Sentence], length: int) -> Iterator[Sequence[Sentence]]:
+    """Neighbouring sentences, as many as the fact has and one more."""
+    for size in range(1, length + 2):
+        for begin in range(len(sentences) - size + 1):
+            yield sentences[begin : begin + size]
+
+
+def _disagreements(case: Case, fact: Fact, stems: frozenset[str], said: Sequence[Token]) -> Iterator[str]:
+    """A reply agrees if it agrees with either wording of the fact."""
+    own = [token for wording in wordings(case, fact) for token in wording.tokens]
+    if _denial_differs(case, own, said, stems):
+        yield "denial"
+    # Only of the words beside the fact's own: another fact in the same sentence has numbers and sides of its own.
+    near = _near(said, stems)
+    if _differs({token.stem for token in own if token.kind is Kind.SIDE}, {t.stem for t in near if t.kind is Kind.SIDE}):
+        yield "side"
+    if _number_differs([token for token in own if token.kind is Kind.NUMBER], [t for t in near if t.kind is Kind.NUMBER]):
+        yield "number"
+
+
+def _near(said: Sequence[Token], stems: frozenset[str]) -> list[Token]:
+    places = [index for index, token in enumerate(said) if token.stem in stems]
+    return list(said[max(0, min(places) - 2) : max(places) + 3]) if places else []
+
+
+def _denial_differs(case: Case, own: Sequence[Token], said: Sequence[Token], stems: frozenset[str]) -> bool:
+    weights = _weights(case)
+    against = agreeing = 0.0
+    for stem in stems:
+        in_fact = {token.denied for token in own if token.stem == stem}
+        in_reply = {token.denied for token in said if token.stem == stem}
+        if in_fact & in_reply:
+            agreeing += weights[stem]
+        else:
+            against += weights[stem]
+    return against > agreeing
+
+
+def _differs(own: set[str], said: set[str]) -> bool:
+    return bool(own and said and not own & said)
+
+
+def _number_differs(own: Sequence[Token], said: Sequence[Token]) -> bool:
+    """A number where the fact has one, and none of the fact's; or the fact's with another unit."""
+    if not own or not said:
+        return False
+    return not any(one.stem == other.stem and (one.unit == other.unit or not one.unit or not other.unit) for one in own for other in said)
+
+
+def _own_share(case: Case, match: Match, told: frozenset[str]) -> float:
+    return max((_share(wording.weights, match.stems - told) for wording in wordings(case, match.fact)), default=0.0)
+
+
+def _share(weights: dict[str, float], stems: Iterable[str]) -> float:
+    whole = sum(weights.values())
+    return sum(weights[stem] for stem in set(stems) & weights.keys()) / whole if whole else 0.0
