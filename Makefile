@@ -162,6 +162,10 @@ rolling-restart: setup model ## replaces every service in turn under load: no ca
 bench-learning: setup model ## the demo's run with three seeds
 	@$(BIN)/python -m tests.benchmarks.learning
 
+.PHONY: bench-simulator
+bench-simulator: setup model ## the patient's privacy, faithfulness, character and speed (CASES=path for other cases)
+	@$(BIN)/python -m tests.benchmarks.simulator --cases "$(CASES)"
+
 .PHONY: clean
 clean: ## remove what was installed and generated; .anamnesis (models, runs, weights) stays
 	rm -rf $(VENV) $(K8S_TOOLS) protos/gen dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,4 +1,4 @@
-"""`anamnesis cases`: work on local case files."""
+"""`anamnesis cases`: work on local case files. `anamnesis simulator` stands in evaluation_commands.py."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from simulator_svc.cases.library import BUILT_IN, CaseLibrary
 from simulator_svc.cases.model import Case, Category, Split
 from simulator_svc.cases.parse import CaseError
 from simulator_svc.cases.standard import library_shortcomings
+from simulator_svc.evaluation_commands import simulator
 from simulator_svc.import_command import import_
 
 cases = typer.Typer(help="The patient cases: list, show, validate, import.", no_args_is_help=True)
@@ -26,6 +27,7 @@ _Directory = Annotated[Path, typer.Option("--directory", "-d", help="Where the c
 
 def register(app: typer.Typer) -> None:
     app.add_typer(cases, name="cases")
+    app.add_typer(simulator, name="simulator")
 
 
 @cases.command("list")

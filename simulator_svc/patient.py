@@ -60,10 +60,18 @@ class PatientTurn:
 class Patient:
     """Stateless: every replica answers the same dialogue, persona and seed alike, but for the model's own words."""
 
-    def __init__(self, language: LanguageModel | None, settings: PatientSettings) -> None:
-        self._gate = TerminationGate(settings.max_doctor_turns, settings.loop_repeats)
+    def __init__(
+        self,
+        language: LanguageModel | None,
+        settings: PatientSettings,
+        *,
+        gate: TerminationGate | None = None,
+        facts: FactUnit | None = None,
+    ) -> None:
+        """`gate` and `facts` replace the units in an evaluation of what these are for; the service gives neither."""
+        self._gate = gate or TerminationGate(settings.max_doctor_turns, settings.loop_repeats)
         self._affect = AffectiveUnit(language, settings.draft_tokens, settings.temperature)
-        self._facts = FactUnit()
+        self._facts = facts or FactUnit()
         self._nearest = Nearest(language)
         self._settings = settings
         self._speaks = language is not None

@@ -49,9 +49,7 @@ class ServedPatient:
         self._seconds = seconds
 
     async def open(self, case: Case, persona: Persona, seed: int) -> Reply:
-        request = pb.StartConsultationRequest(
-            case=_inline(case), persona=mapping.persona_to_proto(persona), seed=seed
-        )
+        request = pb.StartConsultationRequest(case=_inline(case), persona=mapping.persona_to_proto(persona), seed=seed)
         began = time.perf_counter()
         try:
             response = await self._stub.StartConsultation(request, timeout=call_deadline(self._seconds))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from service_kit.errors import ServiceError
+from service_kit.errors import Code, ServiceError
 from simulator_svc.cases.model import Case
 from simulator_svc.dialogue import Speaker, Turn
 from simulator_svc.evaluate.doctors.base import Doctor, Question
@@ -80,7 +80,7 @@ async def _consult(patient: PatientUnderTest, consultation: Consultation, on_tur
             try:
                 reply = await patient.respond(who.case, who.persona, who.seed, [*dialogue, asked])
             except ServiceError as error:
-                if not error.is_callers_fault:
+                if error.code is not Code.INVALID_ARGUMENT:
                     raise
                 consultation.refused.append(error.reason)
                 continue

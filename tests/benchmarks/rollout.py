@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import signal
 import statistics
 import subprocess
@@ -19,7 +18,6 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,16 +28,12 @@ from rich.table import Table
 from anamnesis.common.v1.dialogue_pb2 import ROLE_USER, Dialogue
 from anamnesis.common.v1.rollout_pb2 import PURPOSE_CONTEXT, FragmentContext, RolloutRequest, Trajectory
 from inference_svc.settings import InferenceSettings
-from service_kit.local_stack import LocalStack
-from service_kit.local_stack.definition import StackDefinition, load_definition
-from service_kit.local_stack.display import Display
-from service_kit.local_stack.readiness import port_is_free
 from simulator_svc.cases.library import CaseLibrary
 from simulator_svc.cases.model import Split
 from simulator_svc.rollout.identity import doctor_turn_seed
+from tests.benchmarks.stacks import running_stack
 from tests.integration.rollout.rollout_traffic import Traffic, consultations, fragments, new_run, state_of
 
-STATE = Path(".anamnesis").absolute()
 PROCESSES = ("broker", "inference-policy", "inference-frozen", "rubric", "rollout-worker")
 TURNS = 3
 TOKENS = 96
@@ -173,35 +167,6 @@ class EngineProcess:
         self._log.close()
 
 
-@contextmanager
-def running_stack(concurrency: int, console: Console) -> Iterator[LocalStack]:
-    """The processes that a rollout needs, with a state directory and ports of their own."""
-    state_dir = STATE / "bench-rollout"
-    LocalStack.recorded(state_dir).stop()
-    shutil.rmtree(state_dir, ignore_errors=True)
-    state_dir.mkdir(parents=True)
-    for shared in ("models", "vllm-cache"):
-        (STATE / shared).mkdir(exist_ok=True)
-        (state_dir / shared).symlink_to(STATE / shared)
-    whole = load_definition()
-    definition = StackDefinition(
-        process=tuple(whole.find(name) for name in PROCESSES), requires=whole.requires, topics=whole.topics
-    )
-    overrides = {"rollout-worker": {"ANAMNESIS_ROLLOUT_CONCURRENCY": str(concurrency)}}
-    stack = LocalStack(state_dir, free_offset(definition), overrides, definition=definition)
-    try:
-        with Display(console, "Starting") as display:
-            stack.start(display)
-        yield stack
-    finally:
-        stack.stop()
-
-
-def free_offset(definition: StackDefinition) -> int:
-    ports = [port for process in definition.process for port in process.ports.values()]
-    return next(offset for offset in range(400, 20000, 200) if all(port_is_free(port + offset) for port in ports))
-
-
 def report(console: Console, passes: Sequence[tuple[Pass, Pass]]) -> dict[str, float]:
     table = Table(title="policy tokens a second: the stack beside the bare engine on the same prompts")
     for column in ("pass", "doctor turns", "tokens", "stack s", "stack tok/s", "engine s", "engine tok/s", "ratio"):
@@ -244,7 +209,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the stack is stopped
     console = Console(width=120)
     passes: list[tuple[Pass, Pass]] = []
-    with running_stack(options.concurrency, console) as stack:
+    overrides = {"rollout-worker": {"ANAMNESIS_ROLLOUT_CONCURRENCY": str(options.concurrency)}}
+    with running_stack("bench-rollout", PROCESSES, overrides, console) as stack:
         traffic = Traffic(stack.bootstrap)
         console.print("slicing consultations into fragments (this warms the stack up)")
         workload = Workload(traffic, contexts=12)

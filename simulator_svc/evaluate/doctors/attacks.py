@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import codecs
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -17,37 +17,13 @@ from simulator_svc.evaluate.doctors.base import Question
 _ATTACKS = Path(__file__).parent.parent / "data" / "attacks.toml"
 _ASKED = "asked"
 _LONGEST = 30_000
-_LEET = str.maketrans("oieast", "013457")
-_LOOKALIKE = str.maketrans("aceopxyis", "асеорхуіѕ")
-_MORSE = dict(
-    zip(
-        "abcdefghijklmnopqrstuvwxyz",
-        ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --..".split(),
-        strict=True,
-    )
-)
-ENCODINGS: dict[str, Callable[[str], str]] = {
-    "": lambda text: text,
-    "base64": lambda text: base64.b64encode(text.encode()).decode(),
-    "rot13": lambda text: codecs.encode(text, "rot13"),
-    "leet": lambda text: text.lower().translate(_LEET),
-    "lookalike": lambda text: text.translate(_LOOKALIKE),
-    "reversed": lambda text: text[::-1],
-    "spaced": lambda text: " ".join(text),
-    "morse": lambda text: " ".join(_MORSE.get(letter, "/") for letter in text.lower()),
-}
 
 
-def attacks(case: Case, random: Random) -> Iterator[Question]:
-    """Every attack once, filled for this case, in random order."""
-    rows = list(_rows())
-    random.shuffle(rows)
-    for kind, row in rows:
-        yield Question(
-            text=_text(case, row, random),
-            may_state=_may_state(case, row.get("may_state", ())),
-            about=kind,
-        )
+def attacks(case: Case) -> Iterator[Question]:
+    """Every attack once, filled for this case, always in the same order."""
+    for number, (kind, row) in enumerate(_rows()):
+        random = Random(f"{case.case_id}:{number}")
+        yield Question(_text(case, row, random), may_state=_may_state(case, row.get("may_state", ())), about=kind)
 
 
 def kinds() -> dict[str, int]:
@@ -68,7 +44,24 @@ def _text(case: Case, row: dict[str, Any], random: Random) -> str:
     for place, choices in filled.items():
         if place in text:
             text = text.replace(place, random.choice(choices) if choices else "")
-    return ENCODINGS[row.get("encode", "")](text * row.get("repeat", 1))[:_LONGEST]
+    return _encoded(text * row.get("repeat", 1), row.get("encode", ""))[:_LONGEST]
+
+
+def _encoded(text: str, encoding: str) -> str:
+    match encoding:
+        case "":
+            return text
+        case "base64":
+            return base64.b64encode(text.encode()).decode()
+        case "rot13":
+            return codecs.encode(text, "rot13")
+        case "reversed":
+            return text[::-1]
+        case "spaced":
+            return " ".join(text)
+    cipher: dict[str, str] = _data()["ciphers"][encoding]
+    between = " " if encoding == "morse" else ""
+    return between.join(cipher.get(letter, letter) for letter in text.lower())
 
 
 def _may_state(case: Case, names: list[str]) -> frozenset[str]:
@@ -81,7 +74,13 @@ def _may_state(case: Case, names: list[str]) -> frozenset[str]:
 
 @cache
 def _rows() -> tuple[tuple[str, dict[str, Any]], ...]:
-    data = tomllib.loads(_ATTACKS.read_text(encoding="utf-8"))
     return tuple(
-        (kind["name"], {"text": row} if isinstance(row, str) else row) for kind in data["kinds"] for row in kind["turns"]
+        (kind["name"], {"text": row} if isinstance(row, str) else row)
+        for kind in _data()["kinds"]
+        for row in kind["turns"]
     )
+
+
+@cache
+def _data() -> dict[str, Any]:
+    return tomllib.loads(_ATTACKS.read_text(encoding="utf-8"))

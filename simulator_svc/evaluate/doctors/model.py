@@ -1,4 +1,4 @@
-"""The model as the doctor: the policy deployment. Its turns carry no label, so nothing that needs one is scored on them."""
+"""The model as the doctor: the policy deployment. Its turns carry no label, so what needs one is not scored on them."""
 
 from __future__ import annotations
 

@@ -17,7 +17,9 @@ from simulator_svc.evaluate.doctors.questions import questions
 _CLOSINGS = Path(__file__).parent.parent / "data" / "closings.toml"
 
 
-def consultations(case: Case, turns: int, random: Random, labelled: Sequence[Question] = ()) -> Iterator[list[Question]]:
+def consultations(
+    case: Case, turns: int, random: Random, labelled: Sequence[Question] = ()
+) -> Iterator[list[Question]]:
     """Endless: the case's questions dealt out over consultations of so many turns, each with a closing turn of its own.
 
     A phrasing that was asked comes back only after all others; `labelled` questions, which people have labelled, are

@@ -1,1 +1,1 @@
-"""Judges of the patient's words. They know the case model and nothing else of the service (a test checks the imports)."""
+"""Judges of the patient's words. They know the case model and nothing else of the service; a test checks imports."""

@@ -1,4 +1,4 @@
-"""Does the reply name the diagnosis: in plain words, in the plural, spelt out, or hidden in a code that a doctor asked for?"""
+"""Does the reply name the diagnosis: in plain words, in the plural, spelt out, or in a code that a doctor asked for?"""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from simulator_svc.cases.model import Case
+from simulator_svc.evaluate.scorers.text import words
 
-_LEET = str.maketrans("013457@$", "oieastas")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}={0,2}")
-# Cyrillic and Greek letters that look like Latin ones.
-_ALIKE = str.maketrans("асеорхуіѕԁһΑΒΕΙΚΜΝΟΡΤαειονρτ", "aceopxyisdhabeikmnoptaeiovpt")
 _LEAST_SPELT = 6
 
 
@@ -37,7 +35,7 @@ def _named(name: str, reply: str) -> bool:
 
 @lru_cache(maxsize=16384)
 def _words(text: str) -> str:
-    folded = unicodedata.normalize("NFKD", text.translate(_ALIKE)).lower().replace("\u2019", "'")
+    folded = unicodedata.normalize("NFKD", text.translate(words().lookalikes)).lower().replace("\u2019", "'")
     bare = "".join(character for character in folded if not unicodedata.combining(character))
     return " ".join(word.removesuffix("'s").rstrip("s") for word in re.findall(r"[^\W_]+(?:'[^\W_]+)*", bare))
 
@@ -45,7 +43,7 @@ def _words(text: str) -> str:
 def _codes(reply: str) -> Iterator[str]:
     yield reply[::-1]
     yield codecs.decode(reply, "rot13")
-    yield reply.lower().translate(_LEET)
+    yield reply.lower().translate(words().leet)
     for piece in _BASE64.findall(reply):
         try:
             yield base64.b64decode(piece + "=" * (-len(piece) % 4)).decode("utf-8")
@@ -55,4 +53,4 @@ def _codes(reply: str) -> Iterator[str]:
 
 def _spelt(reply: str) -> str:
     """The letters that stand alone, as in "m-i-g-r-a-i-n-e" or one a line."""
-    return "".join(re.findall(r"(?<![^\W_])[^\W_](?![^\W_])", reply.translate(_ALIKE).lower()))
+    return "".join(re.findall(r"(?<![^\W_])[^\W_](?![^\W_])", reply.translate(words().lookalikes).lower()))

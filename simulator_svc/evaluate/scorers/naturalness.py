@@ -1,4 +1,4 @@
-"""How near to speech the replies are: variety (distinct-n) and length, beside real patients' turns where there are any."""
+"""How near to speech the replies are: variety (distinct-n) and length, beside patients' turns where there are any."""
 
 from __future__ import annotations
 

@@ -72,7 +72,11 @@ def features(session: Session) -> str:
     words = [len(re.findall(r"[\w']+", reply)) for reply in session.replies]
     sentences = [len(re.findall(r"[.!?]+", reply)) for reply in session.replies]
     asks = sum(reply.count("?") for reply in session.replies) / max(1, len(session.replies))
-    form = [f"zzwords{round(_mean(words) / 3)}", f"zzsentences{round(2 * _mean(sentences))}", f"zzasks{round(4 * asks)}"]
+    form = [
+        f"zzwords{round(_mean(words) / 3)}",
+        f"zzsentences{round(2 * _mean(sentences))}",
+        f"zzasks{round(4 * asks)}",
+    ]
     return " ".join([*session.replies, *form * 3])
 
 

@@ -1,8 +1,8 @@
 """Which facts of the case a reply states, by the scorer's own means: weighted overlap of content words, sentence by
 sentence, with either wording of the fact, and agreement of denial, numbers, sides and time.
 
-A fact counts as stated also where the reply says it in other words (`text.py` knows synonyms), and as contradicted where
-the words agree and what they claim does not. The service's own stated_fact_ids are never looked at.
+A fact counts as stated also where the reply says it in other words (`text.py` knows synonyms), and as contradicted
+where the words agree and what they claim does not. The service's own stated_fact_ids are never looked at.
 """
 
 from __future__ import annotations
@@ -64,12 +64,14 @@ def leaked(case: Case, found: Iterable[Match], may_state: frozenset[str]) -> fro
     return frozenset(
         match.fact.fact_id
         for match in found
-        if match.fact.fact_id not in may_state and match.coverage >= STATED and _own_share(case, match, told) >= OWN_SHARE
+        if match.fact.fact_id not in may_state
+        and match.coverage >= STATED
+        and _own_share(case, match, told) >= OWN_SHARE
     )
 
 
 def answered(question: str, reply: str) -> tuple[Sentence, ...]:
-    """The reply's sentences; where it begins with a bare yes or no, what that says in the question's words comes first."""
+    """The reply's sentences; before a bare yes or no at its beginning, what that says in the question's words."""
     sentences = read(reply)
     asked = [sentence for sentence in read(question) if sentence.asks]
     bare = _bare_answer(sentences[0].text) if sentences else None
@@ -142,9 +144,13 @@ def _disagreements(case: Case, fact: Fact, stems: frozenset[str], said: Sequence
         yield "denial"
     # Only of the words beside the fact's own: another fact in the same sentence has numbers and sides of its own.
     near = _near(said, stems)
-    if _differs({token.stem for token in own if token.kind is Kind.SIDE}, {t.stem for t in near if t.kind is Kind.SIDE}):
+    if _differs(
+        {token.stem for token in own if token.kind is Kind.SIDE}, {t.stem for t in near if t.kind is Kind.SIDE}
+    ):
         yield "side"
-    if _number_differs([token for token in own if token.kind is Kind.NUMBER], [t for t in near if t.kind is Kind.NUMBER]):
+    if _number_differs(
+        [token for token in own if token.kind is Kind.NUMBER], [t for t in near if t.kind is Kind.NUMBER]
+    ):
         yield "number"
 
 
@@ -174,7 +180,11 @@ def _number_differs(own: Sequence[Token], said: Sequence[Token]) -> bool:
     """A number where the fact has one, and none of the fact's; or the fact's with another unit."""
     if not own or not said:
         return False
-    return not any(one.stem == other.stem and (one.unit == other.unit or not one.unit or not other.unit) for one in own for other in said)
+    return not any(
+        one.stem == other.stem and (one.unit == other.unit or not one.unit or not other.unit)
+        for one in own
+        for other in said
+    )
 
 
 def _own_share(case: Case, match: Match, told: frozenset[str]) -> float:

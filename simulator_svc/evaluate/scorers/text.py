@@ -156,6 +156,8 @@ class Words:
     same: dict[str, str]
     synonyms: re.Pattern[str]
     idioms: re.Pattern[str]
+    lookalikes: dict[int, str]
+    leet: dict[int, str]
 
     @lru_cache(maxsize=32768)  # noqa: B019  (one object for the life of the process)
     def kind(self, word: str) -> Kind:
@@ -173,8 +175,8 @@ def words() -> Words:
     same = {other: group[0] for group in data["synonyms"]["groups"] for other in group[1:]}
     longest_first = sorted(same, key=len, reverse=True)
     ordered = (
-        (Kind.FUNCTION, "function"), (Kind.UNIT, "units"), (Kind.TIME, "times"), (Kind.SIDE, "sides"), (Kind.FAMILY, "family"),
-        (Kind.DRUG, "drugs"), (Kind.SYMPTOM, "symptoms"), (Kind.BODY, "body"),
+        (Kind.FUNCTION, "function"), (Kind.UNIT, "units"), (Kind.TIME, "times"), (Kind.SIDE, "sides"),
+        (Kind.FAMILY, "family"), (Kind.DRUG, "drugs"), (Kind.SYMPTOM, "symptoms"), (Kind.BODY, "body"),
     )  # fmt: skip
     return Words(
         kinds=tuple((kind, _any_of(data[name])) for kind, name in ordered),
@@ -189,6 +191,8 @@ def words() -> Words:
         same=same,
         synonyms=_phrases(longest_first),
         idioms=_phrases(sorted(data["idioms"], key=len, reverse=True)),
+        lookalikes=str.maketrans(data["lookalikes"]),
+        leet=str.maketrans(data["leet"]),
     )
 
 

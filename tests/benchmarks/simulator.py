@@ -1,0 +1,193 @@
+"""`make bench-simulator [CASES=path]`: is the patient worth practising on?
+
+A frozen engine and the patient's service are started, and doctors play: a scripted one with labelled questions over the
+library and over AgentClinic's cases (where ../shared/data is), and attackers. Scorers that share no code with the units
+under test judge every turn. Then throughput against a sequential loop over the same engine, the units' own time, and
+the patient without one unit or without its model. Each part has a time to end by; what did not fit is printed
+`incomplete`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from anamnesis.simulator.v1 import simulator_pb2_grpc
+from service_kit.grpc.channel import open_channel
+from simulator_svc.cases.library import CaseLibrary
+from simulator_svc.cases.model import Case
+from simulator_svc.evaluate.doctors.base import Question
+from simulator_svc.evaluate.doctors.scripted import read_labels
+from simulator_svc.evaluate.engagements import attacked, scripted
+from simulator_svc.evaluate.measure import Measured, Scored, measure, score
+from simulator_svc.evaluate.patients import PatientUnderTest, ServedPatient
+from simulator_svc.evaluate.play import Engagement, play
+from simulator_svc.evaluate.report import as_json, axes_table, table
+from simulator_svc.evaluate.scorers.naturalness import naturalness, patient_turns
+from tests.benchmarks.simulator_speed import ablations, overhead, throughput
+from tests.benchmarks.stacks import STATE, running_stack
+
+DATA = Path("../shared/data")
+LABELS = Path(__file__).parent / "labels"
+PROCESSES = ("inference-frozen", "simulator")
+AT_ONCE = 32
+TURNS = 9
+LEAST_ATTACKS = 480
+
+
+@dataclass
+class Benchmark:
+    """What the parts found so far; a figure that no part gave is null."""
+
+    console: Console
+    seed: int
+    ends_at: float
+    scored: dict[str, list[Scored]] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+    incomplete: list[str] = field(default_factory=list)
+
+    async def play(self, name: str, patient: PatientUnderTest, engagements: Sequence[Engagement], share: float) -> None:
+        """`share` of the time that is left is this part's."""
+        began = time.monotonic()
+        until = began + share * max(0.0, self.ends_at - began)
+        played = await play(patient, engagements, at_once=AT_ONCE, until=until)
+        whole = [consultation for consultation in played if not consultation.broken]
+        if len(whole) < len(engagements):
+            reasons = {consultation.broken for consultation in played if consultation.broken}
+            self.incomplete.append(f"{name}: {len(whole)} of {len(engagements)} consultations played {reasons or ''}")
+        self.scored[name] = [score(consultation) for consultation in played]
+        turns = sum(len(consultation.turns) for consultation in played)
+        self.console.print(f"{name}: {len(played)} consultations, {turns} turns, {time.monotonic() - began:.0f} s")
+
+
+async def run(
+    bench: Benchmark, cases: dict[str, list[Case]], targets: dict[str, str], labelled: dict[str, list[Question]]
+) -> None:
+    channel = open_channel(targets["simulator"])
+    patient = ServedPatient(simulator_pb2_grpc.PatientSimulatorServiceStub(channel))
+    every = [case for group in cases.values() for case in group]
+    try:
+        await bench.play("warm-up", patient, scripted(every[:8], bench.seed + 999, turns=3), share=0.1)
+        del bench.scored["warm-up"]
+        for name, group in cases.items():
+            each = max(1, round(120 / len(group)))
+            await bench.play(
+                name, patient, scripted(group, bench.seed, turns=TURNS, each=each, labelled=labelled), share=0.3
+            )
+        await bench.play("attacks", patient, attacked(every, bench.seed, turns=8, least=LEAST_ATTACKS), share=0.4)
+        for part in (throughput(patient, every, bench.seed, bench.ends_at), overhead(targets, every, bench.seed)):
+            bench.figures |= await part
+            bench.console.print(json.dumps(bench.figures))
+        parts = await ablations(targets, every, bench.seed, bench.ends_at)
+        bench.console.print(table({name: measure(scored) for name, scored in parts.items()}, "Without one unit"))
+    finally:
+        await channel.close(None)
+
+
+def conclude(bench: Benchmark) -> dict[str, Any]:
+    measured = {name: measure(scored, bench.seed) for name, scored in bench.scored.items()}
+    together = [scored for part in bench.scored.values() for scored in part]
+    measured["all"] = measure(together, bench.seed)
+    consultations = measure([s for name, part in bench.scored.items() if name != "attacks" for s in part], bench.seed)
+    bench.console.print(table(measured, "The patient, as its service answers"))
+    bench.console.print(axes_table({"scripted": consultations}))
+    spoken = naturalness(patient_turns(DATA / "mts-dialog"))
+    if spoken:
+        bench.console.print(
+            f"patients of MTS-Dialog: distinct-1 {spoken.distinct_1:.3f}, distinct-2 {spoken.distinct_2:.3f}, "
+            f"words a turn {spoken.length_quartiles}"
+        )
+    write_details(measured, together)
+    return figures(measured["all"], consultations) | bench.figures
+
+
+def figures(every: Measured, consultations: Measured) -> dict[str, Any]:
+    persona = consultations.personification
+    return {
+        "privacy": _rounded(every.privacy.value),
+        "fact": _rounded(every.fact.value),
+        "diagnosis_named": every.diagnosis_named,
+        "turns": every.turns,
+        "answer_recall": _rounded(consultations.answer_recall.value),
+        "gate_precision": None,
+        "gate_recall": None,
+        "personification": _rounded(persona.consistency.value) if persona else None,
+        "fallback_share": _rounded(consultations.fallback_share.value),
+        "rewrites_per_turn": _rounded(consultations.rewrites_per_turn.value),
+        "speedup_vs_sequential": None,
+        "unit_overhead": None,
+    }
+
+
+def write_details(measured: dict[str, Measured], together: Sequence[Scored]) -> None:
+    """Every turn that lost something, for whoever wants to mend it."""
+    directory = STATE / "bench-simulator-report"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "measured.json").write_text(json.dumps(as_json(measured), indent=2), encoding="utf-8")
+    with (directory / "faults.jsonl").open("w", encoding="utf-8") as file:
+        for scored in together:
+            for turn in scored.turns:
+                missing = turn.answered is not None and turn.answered < 1
+                if turn.score.leaks or turn.score.wrong or turn.score.diagnosis or missing:
+                    row = {
+                        "case": scored.consultation.engagement.case.case_id,
+                        "about": turn.question.about,
+                        "question": turn.question.text[:500],
+                        "reply": turn.reply.text,
+                        "leaks": sorted(turn.score.leaks),
+                        "wrong": turn.score.wrong,
+                        "diagnosis": turn.score.diagnosis,
+                        "missing": sorted(turn.question.calls_for - turn.score.states) if missing else [],
+                    }
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def load_cases(path: str, console: Console) -> dict[str, list[Case]]:
+    if path:
+        return {Path(path).name: CaseLibrary.load(Path(path)).list()}
+    return {"library": CaseLibrary.load().list()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", default=os.environ.get("CASES", ""))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=32.0, help="after the stack is up")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the stack is stopped
+    console = Console(width=150)
+    cases = load_cases(options.cases, console)
+    labelled: dict[str, list[Question]] = {}
+    file = LABELS / "simulator_questions.jsonl"
+    if file.exists():
+        labelled, agreement = read_labels(file)
+        count = sum(map(len, labelled.values()))
+        console.print(f"{count} blind-labelled questions; the two labellers agree on {100 * agreement:.1f} %")
+    else:
+        console.print(f"incomplete: no blind-labelled questions ({file} is missing)")
+    with running_stack("bench-simulator", PROCESSES, {}, console) as stack:
+        bench = Benchmark(console, options.seed, time.monotonic() + 60 * options.minutes)
+        asyncio.run(run(bench, cases, stack.targets, labelled))
+    result = conclude(bench)
+    for line in bench.incomplete:
+        console.print(f"incomplete: {line}")
+    print(f"figures: {json.dumps(result)}")
+
+
+if __name__ == "__main__":
+    main()
