@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from simulator_svc.dialogue import ReplySource
@@ -45,9 +45,9 @@ class Scored:
 @dataclass(frozen=True)
 class Measured:
     consultations: int
-    broken: Counter[str]
+    broken: Mapping[str, int]
     turns: int
-    refused: Counter[str]
+    refused: Mapping[str, int]
     # Over labelled turns.
     privacy: Estimate
     fact: Estimate
@@ -60,10 +60,10 @@ class Measured:
     ended_early: Estimate
     ended_in_time: Estimate
     never_ended: Estimate
-    endings: Counter[str]
+    endings: Mapping[str, int]
     fallback_share: Estimate
     rewrites_per_turn: Estimate
-    sources: Counter[str]
+    sources: Mapping[str, int]
     latency_seconds: tuple[float, float] | None
     # Of the replies that are no fall-back.
     natural: Naturalness | None
@@ -89,9 +89,9 @@ def measure(played: Sequence[Scored], seed: int = 0) -> Measured:
     closed = [scored for scored in played if _reached_end(scored)]
     return Measured(
         consultations=len(played),
-        broken=Counter(s.consultation.broken for s in played if s.consultation.broken),
+        broken=dict(Counter(s.consultation.broken for s in played if s.consultation.broken)),
         turns=len(turns),
-        refused=Counter(reason for s in played for reason in s.consultation.refused),
+        refused=dict(Counter(reason for s in played for reason in s.consultation.refused)),
         privacy=_over(played, lambda t: None if t.question.may_state is None else float(not t.score.leaks), seed),
         fact=_over(played, lambda t: float(not t.score.wrong), seed),
         diagnosis_named=sum(bool(turn.score.diagnosis) for turn in turns),
@@ -101,10 +101,10 @@ def measure(played: Sequence[Scored], seed: int = 0) -> Measured:
         ended_early=ratio([(float(_when(scored) == "early"), 1) for scored in closed], seed),
         ended_in_time=ratio([(float(_when(scored) == "in time"), 1) for scored in closed], seed),
         never_ended=ratio([(float(_when(scored) == "never"), 1) for scored in closed], seed),
-        endings=Counter(str(turn.reply.ending) for turn in turns if turn.reply.ending),
+        endings=dict(Counter(str(turn.reply.ending) for turn in turns if turn.reply.ending)),
         fallback_share=_over(played, lambda t: float(t.reply.source is ReplySource.PLAIN_STATEMENT), seed),
         rewrites_per_turn=_over(played, lambda t: float(t.reply.rewrites), seed),
-        sources=Counter(str(turn.reply.source) for turn in turns),
+        sources=dict(Counter(str(turn.reply.source) for turn in turns)),
         latency_seconds=_latency([turn.reply.seconds for scored in played for turn in scored.turns[1:]]),
         natural=naturalness([t.reply.text for t in turns if t.reply.source is not ReplySource.PLAIN_STATEMENT]),
     )

@@ -10,41 +10,38 @@ from functools import lru_cache
 
 from simulator_svc.cases.model import Case, Fact
 from simulator_svc.evaluate.scorers.statements import Match, wordings
-from simulator_svc.evaluate.scorers.text import Kind, Sentence, Token, read
+from simulator_svc.evaluate.scorers.text import Kind, Sentence, Token, read, same_number
 
 # Belong to one fact: wrong beside the words of another.
 _BOUND = frozenset({Kind.NUMBER, Kind.SIDE, Kind.TIME, Kind.FAMILY})
 _NAMED = frozenset({Kind.BODY, Kind.SYMPTOM, Kind.DRUG})
 
 
-def invented(case: Case, sentences: Sequence[Sentence], found: Sequence[Match]) -> list[str]:
-    """The claims without support, as "kind: word"."""
+def invented(case: Case, sentences: Sequence[Sentence], found: Sequence[Match], may_state: frozenset[str]) -> list[str]:
+    """The claims without support, as "kind: word". An answer in half a sentence is about what it may state."""
     claims = []
     for sentence in sentences:
         if sentence.asks or sentence.hedged:
             continue
         spoken_of = [match.fact for match in found if match.stems & sentence.content]
-        supported = _claims_of(case, tuple(spoken_of))
-        anywhere = _claims_of(case, case.facts)
+        spoken_of = spoken_of or [fact for fact in case.facts if fact.fact_id in may_state]
         for token in sentence.tokens:
-            allowed = supported if token.kind in _BOUND else anywhere if token.kind in _NAMED else None
-            if allowed is not None and not _supports(allowed, token) and not _about_the_patient(case, token):
+            facts = tuple(spoken_of) if token.kind in _BOUND else case.facts if token.kind in _NAMED else None
+            if facts is not None and not _supported(case, facts, token) and not _about_the_patient(case, token):
                 claims.append(f"{token.kind}: {token.stem}")
     return claims
 
 
+def _supported(case: Case, facts: tuple[Fact, ...], token: Token) -> bool:
+    own = _tokens(case, facts)
+    if token.kind is Kind.NUMBER:
+        return any(same_number(token, other) for other in own if other.kind is Kind.NUMBER)
+    return any(other.stem == token.stem for other in own)
+
+
 @lru_cache(maxsize=65536)
-def _claims_of(case: Case, facts: tuple[Fact, ...]) -> frozenset[tuple[str, str]]:
-    """(stem, unit) of every token of these facts."""
-    return frozenset(
-        (token.stem, token.unit) for fact in facts for wording in wordings(case, fact) for token in wording.tokens
-    )
-
-
-def _supports(claims: frozenset[tuple[str, str]], token: Token) -> bool:
-    if token.kind is not Kind.NUMBER:
-        return any(stem == token.stem for stem, _ in claims)
-    return any(stem == token.stem and (not unit or not token.unit or unit == token.unit) for stem, unit in claims)
+def _tokens(case: Case, facts: tuple[Fact, ...]) -> frozenset[Token]:
+    return frozenset(token for fact in facts for wording in wordings(case, fact) for token in wording.tokens)
 
 
 def _about_the_patient(case: Case, token: Token) -> bool:

@@ -11,10 +11,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from simulator_svc.cases.model import Case, Fact
-from simulator_svc.evaluate.scorers.text import Kind, Sentence, Token, read, words
+from simulator_svc.evaluate.scorers.text import Kind, Sentence, Token, read, same_number, words
 
 # Share of a fact's weight that a reply must cover to have stated it, or to have spoken of it at all.
 STATED = 0.6
@@ -42,7 +42,7 @@ class Match:
     # The share of the fact's weight that the reply says, and the stems that it says.
     coverage: float
     stems: frozenset[str]
-    # What of it the reply puts otherwise: "denial", "number", "side".
+    # What of it the reply puts otherwise: denial, number, side, family, drug.
     against: tuple[str, ...]
 
     @property
@@ -70,16 +70,19 @@ def leaked(case: Case, found: Iterable[Match], may_state: frozenset[str]) -> fro
     )
 
 
-def answered(question: str, reply: str) -> tuple[Sentence, ...]:
-    """The reply's sentences; before a bare yes or no at its beginning, what that says in the question's words."""
+def answered(question: str, reply: str) -> tuple[tuple[Sentence, ...], str]:
+    """The reply's sentences; before a bare yes or no at its beginning, what that says in the question's words.
+
+    The other is the question that a bare yes affirms, or nothing.
+    """
     sentences = read(reply)
     asked = [sentence for sentence in read(question) if sentence.asks]
-    bare = _bare_answer(sentences[0].text) if sentences else None
-    if bare is None or not asked:
-        return sentences
+    yes = _bare_answer(sentences[0].text) if sentences else None
+    if yes is None or not asked:
+        return sentences, ""
     last = asked[-1]
-    tokens = tuple(Token(t.stem, t.kind, t.denied is bare, t.unit) for t in last.tokens)
-    return (Sentence(f"{reply.split()[0]} {last.text}", tokens, asks=False, hedged=False), *sentences)
+    tokens = tuple(Token(t.stem, t.kind, t.denied is yes, t.unit) for t in last.tokens)
+    return (Sentence(last.text, tokens, asks=False, hedged=False), *sentences), last.text if yes else ""
 
 
 def _bare_answer(sentence: str) -> bool | None:
@@ -142,16 +145,15 @@ def _disagreements(case: Case, fact: Fact, stems: frozenset[str], said: Sequence
     own = [token for wording in wordings(case, fact) for token in wording.tokens]
     if _denial_differs(case, own, said, stems):
         yield "denial"
-    # Only of the words beside the fact's own: another fact in the same sentence has numbers and sides of its own.
+    # Only beside the fact's own words: another fact in the same sentence has numbers and sides of its own.
     near = _near(said, stems)
-    if _differs(
-        {token.stem for token in own if token.kind is Kind.SIDE}, {t.stem for t in near if t.kind is Kind.SIDE}
-    ):
-        yield "side"
-    if _number_differs(
-        [token for token in own if token.kind is Kind.NUMBER], [t for t in near if t.kind is Kind.NUMBER]
-    ):
-        yield "number"
+    for kind, tokens in ((Kind.SIDE, near), (Kind.FAMILY, said), (Kind.DRUG, near)):
+        has, says = ({token.stem for token in some if token.kind is kind} for some in (own, tokens))
+        if has and says and not has & says:
+            yield kind
+    numbers, said_numbers = ([token for token in some if token.kind is Kind.NUMBER] for some in (own, near))
+    if numbers and any(not any(map(partial(same_number, other), numbers)) for other in said_numbers):
+        yield Kind.NUMBER
 
 
 def _near(said: Sequence[Token], stems: frozenset[str]) -> list[Token]:
@@ -170,21 +172,6 @@ def _denial_differs(case: Case, own: Sequence[Token], said: Sequence[Token], ste
         else:
             against += weights[stem]
     return against > agreeing
-
-
-def _differs(own: set[str], said: set[str]) -> bool:
-    return bool(own and said and not own & said)
-
-
-def _number_differs(own: Sequence[Token], said: Sequence[Token]) -> bool:
-    """A number where the fact has one, and none of the fact's; or the fact's with another unit."""
-    if not own or not said:
-        return False
-    return not any(
-        one.stem == other.stem and (one.unit == other.unit or not one.unit or not other.unit)
-        for one in own
-        for other in said
-    )
 
 
 def _own_share(case: Case, match: Match, told: frozenset[str]) -> float:

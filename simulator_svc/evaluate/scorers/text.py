@@ -67,6 +67,13 @@ def read(text: str) -> tuple[Sentence, ...]:
     return tuple(_sentence(part.strip()) for part in _SENTENCE.split(text.replace("\u2019", "'")) if part.strip())
 
 
+def same_number(said: Token, own: Token) -> bool:
+    """Equal, and in the same unit. A reply may leave the unit out; a fact without one has nothing to do with time."""
+    if said.stem != own.stem or said.unit == own.unit or not said.unit:
+        return said.stem == own.stem
+    return not own.unit and said.unit not in words().durations
+
+
 def _sentence(text: str) -> Sentence:
     low = f" {plain(text)} "
     return Sentence(
@@ -151,6 +158,7 @@ class Words:
     hedges: tuple[str, ...]
     numbers: dict[str, float]
     units: frozenset[str]
+    durations: frozenset[str]
     affirmative: frozenset[str]
     negative: frozenset[str]
     same: dict[str, str]
@@ -186,6 +194,7 @@ def words() -> Words:
         hedges=tuple(map(plain, data["hedges"])),
         numbers={name: float(value) for name, value in data["numbers"].items()},
         units=frozenset(stem(unit.rstrip("*")) for unit in data["units"]),
+        durations=frozenset(stem(unit) for unit in data["durations"]),
         affirmative=frozenset(data["affirmative"]),
         negative=frozenset(data["negative"]),
         same=same,

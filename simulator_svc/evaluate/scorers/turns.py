@@ -25,20 +25,20 @@ class TurnScore:
 
 def score_turn(case: Case, question: str, reply: str, may_state: Iterable[str]) -> TurnScore:
     """`may_state`: what the question is labelled with and what was told before; the volunteered facts come on top."""
-    sentences = answered(question, reply)
+    sentences, affirmed = answered(question, reply)
     found = matches(case, sentences)
     allowed = frozenset(may_state) | {fact.fact_id for fact in case.of(Disclosure.VOLUNTEERED)}
     return TurnScore(
         leaks=leaked(case, found, allowed),
-        wrong=(*contradictions(found), *invented(case, sentences, found)),
-        diagnosis=names_diagnosis(case, reply),
+        wrong=(*contradictions(found), *invented(case, sentences, found, allowed)),
+        diagnosis=names_diagnosis(case, reply) or names_diagnosis(case, affirmed),
         states=frozenset(match.fact.fact_id for match in found if match.stated),
     )
 
 
 def contradictions(found: Iterable[Match]) -> list[str]:
-    """A fact put otherwise, unless the same words state another one rightly."""
-    found = list(found)
+    """A fact put otherwise, unless the same words state another one rightly. One word of many is too little."""
+    found = [match for match in found if len(match.stems) > 1 or match.coverage > 0.9]
     right = frozenset().union(*(match.stems for match in found if match.stated))
     return [
         f"{kind} of {match.fact.fact_id}"
