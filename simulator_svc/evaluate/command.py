@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
 from anamnesis.simulator.v1 import simulator_pb2_grpc
 from service_kit.grpc.channel import open_channel
-from simulator_svc.cases.library import CaseLibrary
 from simulator_svc.cases.model import Case
+from simulator_svc.evaluate.case_source import load_cases
 from simulator_svc.evaluate.cast import balanced_personas
 from simulator_svc.evaluate.choices import DoctorKind, Unit
 from simulator_svc.evaluate.conditions import patient_without
@@ -51,7 +51,7 @@ class Options:
 
 
 def run(options: Options, console: Console) -> dict[str, Measured]:
-    cases = CaseLibrary.load(options.cases).list()
+    cases = load_cases(options.cases)
     measured = asyncio.run(_measured(options, cases, console))
     console.print(table(measured, f"{options.doctor} doctor, {len(cases)} cases, seed {options.seed}"))
     if any(column.personification for column in measured.values()):

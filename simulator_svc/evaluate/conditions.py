@@ -33,7 +33,9 @@ class _NeverEnds(TerminationGate):
     def __init__(self) -> None:
         super().__init__(max_doctor_turns=1, loop_repeats=1)
 
-    def decide(self, doctor: Sequence[str], max_doctor_turns: int | None = None) -> Ending | None:
+    def decide(
+        self, dialogue: Sequence[Turn], names: tuple[str, ...] = (), max_doctor_turns: int | None = None
+    ) -> Ending | None:
         return None
 
 

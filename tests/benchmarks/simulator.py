@@ -25,8 +25,9 @@ from rich.console import Console
 
 from anamnesis.simulator.v1 import simulator_pb2_grpc
 from service_kit.grpc.channel import open_channel
-from simulator_svc.cases.library import CaseLibrary
 from simulator_svc.cases.model import Case
+from simulator_svc.evaluate import gate
+from simulator_svc.evaluate.case_source import load_cases
 from simulator_svc.evaluate.doctors.base import Question
 from simulator_svc.evaluate.doctors.scripted import read_labels
 from simulator_svc.evaluate.engagements import attacked, scripted
@@ -39,6 +40,9 @@ from tests.benchmarks.simulator_speed import ablations, overhead, throughput
 from tests.benchmarks.stacks import STATE, running_stack
 
 DATA = Path("../shared/data")
+AGENTCLINIC = DATA / "agentclinic" / "agentclinic_medqa.jsonl"
+# So many of AgentClinic's cases.
+IMPORTED = 60
 LABELS = Path(__file__).parent / "labels"
 PROCESSES = ("inference-frozen", "simulator")
 AT_ONCE = 32
@@ -53,9 +57,9 @@ class Benchmark:
     console: Console
     seed: int
     ends_at: float
+    incomplete: list[str]
     scored: dict[str, list[Scored]] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
-    incomplete: list[str] = field(default_factory=list)
 
     async def play(self, name: str, patient: PatientUnderTest, engagements: Sequence[Engagement], share: float) -> None:
         """`share` of the time that is left is this part's."""
@@ -109,7 +113,7 @@ def conclude(bench: Benchmark) -> dict[str, Any]:
             f"words a turn {spoken.length_quartiles}"
         )
     write_details(measured, together)
-    return figures(measured["all"], consultations) | bench.figures
+    return figures(measured["all"], consultations) | gate_figures() | bench.figures
 
 
 def figures(every: Measured, consultations: Measured) -> dict[str, Any]:
@@ -157,10 +161,25 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def load_cases(path: str, console: Console) -> dict[str, list[Case]]:
+def cases_to_play(path: str, incomplete: list[str]) -> dict[str, list[Case]]:
     if path:
-        return {Path(path).name: CaseLibrary.load(Path(path)).list()}
-    return {"library": CaseLibrary.load().list()}
+        return {Path(path).name: load_cases(Path(path))}
+    found = {"library": load_cases(None)}
+    if AGENTCLINIC.exists():
+        found["AgentClinic"] = load_cases(AGENTCLINIC)[:IMPORTED]
+    else:
+        incomplete.append(f"no imported cases ({AGENTCLINIC} is missing)")
+    return found
+
+
+def gate_figures() -> dict[str, Any]:
+    found = gate.measure(gate.load_states(LABELS / "gate_states.jsonl"))
+    return {
+        "gate_precision": round(found.precision, 4),
+        "gate_recall": round(found.recall, 4),
+        "gate_too_early": found.too_early,
+        "gate_never": found.never,
+    }
 
 
 def main() -> None:
@@ -171,7 +190,8 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the stack is stopped
     console = Console(width=150)
-    cases = load_cases(options.cases, console)
+    incomplete: list[str] = []
+    cases = cases_to_play(options.cases, incomplete)
     labelled: dict[str, list[Question]] = {}
     file = LABELS / "simulator_questions.jsonl"
     if file.exists():
@@ -179,9 +199,9 @@ def main() -> None:
         count = sum(map(len, labelled.values()))
         console.print(f"{count} blind-labelled questions; the two labellers agree on {100 * agreement:.1f} %")
     else:
-        console.print(f"incomplete: no blind-labelled questions ({file} is missing)")
+        incomplete.append(f"no blind-labelled questions ({file} is missing)")
     with running_stack("bench-simulator", PROCESSES, {}, console) as stack:
-        bench = Benchmark(console, options.seed, time.monotonic() + 60 * options.minutes)
+        bench = Benchmark(console, options.seed, time.monotonic() + 60 * options.minutes, incomplete)
         asyncio.run(run(bench, cases, stack.targets, labelled))
     result = conclude(bench)
     for line in bench.incomplete:

@@ -1,0 +1,52 @@
+"""Cases for an evaluation: case files, or the records of others, imported into a scratch directory first."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from service_kit.errors import InvalidArgument
+from simulator_svc.cases.importers.draft import Format
+from simulator_svc.cases.importers.report import SourceUnreadable
+from simulator_svc.cases.importers.run import import_cases
+from simulator_svc.cases.library import CaseLibrary
+from simulator_svc.cases.model import Case
+from simulator_svc.cases.parse import CaseError, parse_case
+
+
+def load_cases(source: Path | None) -> list[Case]:
+    """The library for None; a directory of case files, one case file, or a file that `cases import` reads.
+
+    Raises InvalidArgument for anything else.
+    """
+    try:
+        if source is None:
+            return CaseLibrary.load().list()
+        if source.suffix == ".toml":
+            return [parse_case(source.read_text(encoding="utf-8"), source.name)]
+        if source.is_dir() and any(source.glob("*.toml")):
+            return CaseLibrary.load(source).list()
+        with TemporaryDirectory() as scratch:
+            import_cases(_format(source), source, Path(scratch))
+            return CaseLibrary.load(Path(scratch)).list()
+    except (CaseError, SourceUnreadable, OSError) as error:
+        raise InvalidArgument("cases", f"{source}: {error}") from error
+
+
+def _format(source: Path) -> Format:
+    """By what the first record of a JSON-lines file has; directories hold FHIR bundles."""
+    if source.is_dir():
+        return Format.FHIR
+    if source.suffix == ".csv":
+        return Format.DIALOGUE
+    with source.open(encoding="utf-8") as lines:
+        first = next(islice((line for line in lines if line.strip()), 1), "{}")
+    try:
+        record = json.loads(first)
+    except ValueError:
+        return Format.FHIR
+    if "OSCE_Examination" in record:
+        return Format.OSCE
+    return Format.MEDIQ if "facts" in record else Format.FHIR
