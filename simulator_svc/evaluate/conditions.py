@@ -6,6 +6,7 @@ Only here can a unit be switched off, and only in this process: no setting of th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from simulator_svc.cases.model import Case
 from simulator_svc.dialogue import Ending, Turn
@@ -40,13 +41,14 @@ class _NeverEnds(TerminationGate):
 
 
 class _Unchecked(FactUnit):
-    """Says the draft as it came, and checks nothing."""
+    """Says the draft as it came instead of the statement, and checks nothing."""
 
-    def faithful_part(self, draft: str, answer: Answer) -> str:
-        return draft
+    def faithful_part(self, draft: str, answer: Answer) -> Answer | None:
+        return replace(answer, worded=(draft,), spoken=()) if draft else None
 
     def released(self, answer: Answer) -> tuple[str, frozenset[str]]:
-        text = " ".join(part for part in (answer.felt, answer.statement, answer.ask_back) if part)
+        said = " ".join((*answer.worded, *answer.spoken)) or answer.neutral
+        text = " ".join(part for part in (said, answer.ask_back) if part)
         return text, frozenset(fact.fact_id for fact in answer.facts)
 
 
