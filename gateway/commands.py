@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway import demo_command, key_commands, train_commands
+from gateway import demo_command, evaluation_commands, key_commands, train_commands
 from gateway.command_line import DEFAULT_TARGET, ApiKey, Target, examples, with_client
 
 
@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
         )
     )(chat)
     app.add_typer(train_commands.train, name="train")
+    app.add_typer(evaluation_commands.evaluations, name="evaluations")
     app.add_typer(key_commands.keys, name="keys")
     app.command(epilog=demo_command.EXAMPLES)(demo_command.demo)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from rubric_svc.case_store import CaseStore
+from rubric_svc.evaluate.benchmarks import Benchmarks
+from rubric_svc.evaluate.registry import Evaluations
+from rubric_svc.evaluate.server import EvaluationServicer
 from rubric_svc.generate import templates
 from rubric_svc.inference import FrozenModel
 from rubric_svc.judge.model import Chooser, ModelJudge
@@ -15,11 +18,12 @@ from service_kit.grpc.server import run_service, serve
 from service_kit.settings import load_settings
 
 
-def wire(settings: RubricSettings, chooser: Chooser) -> RubricServicer:
+def wire(settings: RubricSettings, chooser: Chooser) -> tuple[RubricServicer, EvaluationServicer]:
     """Reads every criteria file and term list, so a wrong one ends the process before it serves."""
     judge = ModelJudge(chooser, settings.judge_threshold, settings.judge_turns, settings.judge_seconds)
+    panel = Panel(judge)
     scorer = Scorer(
-        panel=Panel(judge),
+        panel=panel,
         chooser=chooser,
         templates=templates.built_in(),
         model_criteria={
@@ -29,13 +33,27 @@ def wire(settings: RubricSettings, chooser: Chooser) -> RubricServicer:
         void_share=settings.void_share,
         coherence_seconds=settings.coherence_seconds,
     )
-    return RubricServicer(scorer, CaseStore(settings.case_store), settings.score_concurrency)
+    benchmarks = Benchmarks(settings, panel, scorer.templates)
+    evaluations = Evaluations(settings.state_dir / "evaluations", benchmarks.check, benchmarks.play)
+    rubrics = RubricServicer(scorer, CaseStore(settings.case_store), settings.score_concurrency)
+    return rubrics, EvaluationServicer(evaluations)
 
 
 async def main(settings: RubricSettings) -> None:
     frozen = FrozenModel(settings.inference_frozen_target, settings.tls, overload=settings.judge_spill_over)
-    rubrics = wire(settings, frozen)
-    await serve(settings, "rubric", lambda server: register(server, rubrics), close=frozen.close)
+    rubrics, evaluations = wire(settings, frozen)
+
+    async def close() -> None:
+        await evaluations.registry.close()
+        await frozen.close()
+
+    await serve(
+        settings,
+        "rubric",
+        lambda server: register(server, rubrics, evaluations),
+        prepare=evaluations.registry.take_up,
+        close=close,
+    )
 
 
 if __name__ == "__main__":

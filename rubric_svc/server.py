@@ -10,9 +10,10 @@ import grpc
 from anamnesis.rubric.v1 import evaluation_pb2, evaluation_pb2_grpc, rubric_pb2, rubric_pb2_grpc
 from rubric_svc import agreement, mapping
 from rubric_svc.case_store import CaseStore
+from rubric_svc.evaluate.server import EvaluationServicer
 from rubric_svc.model import Dimension, Outcome, Scope
 from rubric_svc.scoring import Job, Scored, Scorer
-from service_kit.errors import InvalidArgument, ServiceError, Unimplemented
+from service_kit.errors import InvalidArgument, ServiceError
 
 SERVICES = (
     rubric_pb2.DESCRIPTOR.services_by_name["RubricService"].full_name,
@@ -91,29 +92,9 @@ class RubricServicer(rubric_pb2_grpc.RubricServiceServicer):
         )
 
 
-class EvaluationServicer(evaluation_pb2_grpc.EvaluationServiceServicer):
-    """Benchmarks are not built yet, and say so."""
-
-    async def StartEvaluation(
-        self, request: evaluation_pb2.StartEvaluationRequest, context: Context
-    ) -> evaluation_pb2.StartEvaluationResponse:
-        raise Unimplemented("EvaluationService.StartEvaluation")
-
-    async def GetEvaluation(
-        self, request: evaluation_pb2.GetEvaluationRequest, context: Context
-    ) -> evaluation_pb2.GetEvaluationResponse:
-        raise Unimplemented("EvaluationService.GetEvaluation")
-
-    async def WatchEvaluation(
-        self, request: evaluation_pb2.WatchEvaluationRequest, context: Context
-    ) -> AsyncIterator[evaluation_pb2.WatchEvaluationResponse]:
-        raise Unimplemented("EvaluationService.WatchEvaluation")
-        yield  # makes this a stream
-
-
-def register(server: grpc.aio.Server, rubrics: RubricServicer) -> Sequence[str]:
+def register(server: grpc.aio.Server, rubrics: RubricServicer, evaluations: EvaluationServicer) -> Sequence[str]:
     rubric_pb2_grpc.add_RubricServiceServicer_to_server(rubrics, server)
-    evaluation_pb2_grpc.add_EvaluationServiceServicer_to_server(EvaluationServicer(), server)
+    evaluation_pb2_grpc.add_EvaluationServiceServicer_to_server(evaluations, server)
     return SERVICES
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from service_kit.settings import ServiceSettings
 
@@ -29,3 +29,14 @@ class RubricSettings(ServiceSettings):
     whole_model_criteria: int = Field(2, ge=0, le=8)
     score_concurrency: int = Field(16, ge=1)
     """Dialogues of one ScoreDialogues call that are judged at a time."""
+    simulator_target: str = "localhost:7101"
+    """Where the patients of an OSCE are."""
+    candidates: dict[str, str] = Field(default_factory=lambda: {"policy": "grpc://localhost:7103"})
+    """Models that may be evaluated, by name: grpc://host:port, or http(s)://host/v1#model of an OpenAI-like API."""
+    candidate_api_key: SecretStr | None = None
+    """Sent to OpenAI-compatible candidates."""
+    healthbench_data: Path | None = None
+    """HealthBench's JSONL. Without it that benchmark is refused."""
+    evaluation_concurrency: int = Field(8, ge=1, le=256)
+    osce_patients: int = Field(24, ge=1)
+    osce_turns: int = Field(10, ge=1, le=64)

@@ -229,6 +229,13 @@ class AnamnesisClient:
         request = evaluation_pb2.GetEvaluationRequest(evaluation_id=evaluation_id)
         return (await self._call(self._evaluation.GetEvaluation, request, self._call_seconds)).evaluation
 
+    async def watch_evaluation(self, evaluation_id: str) -> AsyncGenerator[rubric_evaluation_pb2.Evaluation, None]:
+        """As it stands now and after each change, until it has ended."""
+        request = evaluation_pb2.WatchEvaluationRequest(evaluation_id=evaluation_id)
+        async with aclosing(self._stream(self._evaluation.WatchEvaluation, request, self._watch_seconds)) as responses:
+            async for response in responses:
+                yield response.evaluation
+
     async def _call(
         self,
         method: aio.UnaryUnaryMultiCallable[Request, Response],

@@ -110,11 +110,13 @@ class InferenceCandidate:
         await self._channel.close(None)
 
 
-def open_candidate(address: str, model: str, api_key: str, sampling: Sampling) -> Candidate:
+def open_candidate(
+    address: str, model: str, api_key: str, sampling: Sampling, *, tls: TlsSettings | None = None
+) -> Candidate:
     """`http(s)://host/v1` with a model's name, or `grpc://host:port`. Raises InvalidArgument."""
     parts = urlsplit(address)
     if parts.scheme == "grpc" and parts.netloc:
-        return InferenceCandidate(parts.netloc, sampling)
+        return InferenceCandidate(parts.netloc, sampling, tls)
     if parts.scheme in ("http", "https") and parts.netloc:
         if not model:
             raise InvalidArgument("model", "an OpenAI-compatible candidate needs the name of its model")

@@ -15,8 +15,8 @@ from grpc_status import rpc_status
 
 from anamnesis.common.v1 import dialogue_pb2, patient_pb2, rubric_pb2
 from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
-from anamnesis.rubric.v1 import evaluation_pb2, evaluation_pb2_grpc, rubric_pb2_grpc
 from anamnesis.rubric.v1 import rubric_pb2 as pb
+from anamnesis.rubric.v1 import rubric_pb2_grpc
 from rubric_svc.__main__ import wire
 from rubric_svc.inference import FrozenModel
 from rubric_svc.server import register
@@ -68,7 +68,7 @@ class Frozen(inference_pb2_grpc.InferenceServiceServicer):
 async def _rubric(target: str, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
     own = RubricSettings(grpc_port=0, inference_frozen_target=target, judge_seconds=3.0, **settings)
     frozen = FrozenModel(target)
-    server = GrpcServer(own, "rubric", lambda grpc_server: register(grpc_server, wire(own, frozen)))
+    server = GrpcServer(own, "rubric", lambda grpc_server: register(grpc_server, *wire(own, frozen)))
     port = await server.start()
     await server.ready()
     try:
@@ -265,16 +265,3 @@ async def test_agreement_by_dimension_and_an_unspecified_label_refused(alone: An
     wrong = pb.MeasureAgreementRequest(verdicts=[pb.LabelledVerdict(label_id="1", predicted=met)])
     code, _, fields = await refused(alone.MeasureAgreement(wrong, timeout=10))
     assert (code, fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["verdicts[0].label"])
-
-
-async def test_benchmarks_say_that_they_are_not_built() -> None:
-    async with _rubric(NOWHERE) as channel:
-        stub: Any = evaluation_pb2_grpc.EvaluationServiceStub(channel)
-        spec = evaluation_pb2.EvaluationSpec(benchmark=evaluation_pb2.BENCHMARK_OSCE, candidate="policy")
-        calls = [
-            stub.StartEvaluation(evaluation_pb2.StartEvaluationRequest(spec=spec), timeout=10),
-            stub.GetEvaluation(evaluation_pb2.GetEvaluationRequest(evaluation_id="e"), timeout=10),
-            stub.WatchEvaluation(evaluation_pb2.WatchEvaluationRequest(evaluation_id="e"), timeout=10).read(),
-        ]
-        for call in calls:
-            assert (await refused(call))[0] is grpc.StatusCode.UNIMPLEMENTED
