@@ -45,6 +45,7 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _BACKSTOP_CALLS = 256
 # Above the drain's bound, for telling those who are cut off.
 _TELL_SECONDS = 1.0
+_AVAILABLE_SECONDS = 0.5
 
 
 class StartFailed(Exception):
@@ -60,12 +61,14 @@ async def serve(
     drain: Step | None = None,
     close: Step | None = None,
     failure: Step | None = None,
+    available: Callable[[], bool] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. `register` adds servicers and returns their full names.
 
     `drain` is for what else the process serves: it runs beside the drain of gRPC and keeps the same bound.
     `failure` returns when the process has lost what it cannot work without and will not regain: from then on health is
-    NOT_SERVING, "" too, so that whoever supervises it starts it again.
+    NOT_SERVING, "" too, so that whoever supervises it starts it again. `available` is asked again and again: while it
+    says no (a dependency is away and may come back) the services are NOT_SERVING, and "" stays as it is.
     """
     configure_logging(service, settings.log_level)
     exported = configure_telemetry(service, settings.otlp_endpoint)
@@ -77,7 +80,8 @@ async def serve(
         if await _prepared(prepare, stop):
             await server.ready()
             log.info("serving", extra={"host": settings.host, "port": port, "services": server.names})
-            await _stopped_or_failed(server, failure, stop)
+            async with _following(server, available):
+                await _stopped_or_failed(server, failure, stop)
     finally:
         log.info("draining", extra={"in_flight": server.admission.in_flight, "limit_seconds": settings.drain_seconds})
         try:
@@ -144,6 +148,11 @@ class GrpcServer:
         self.admission.phase = Phase.SERVING
         for name in self.names:
             await self._health.set(name, _SERVING)
+
+    async def offer(self, available: bool) -> None:
+        """Whether whoever looks at health is to send calls here; those that come all the same are served."""
+        for name in self.names:
+            await self._health.set(name, _SERVING if available else _NOT_SERVING)
 
     async def fail(self) -> None:
         """Calls are still let in, for the service to say what is wrong."""
@@ -233,6 +242,31 @@ async def _prepared(prepare: Step | None, stop: asyncio.Event) -> bool:
         log.exception("cannot start", extra={"reason": str(error)})
         raise StartFailed(str(error)) from error
     return True
+
+
+@asynccontextmanager
+async def _following(server: GrpcServer, available: Callable[[], bool] | None) -> AsyncIterator[None]:
+    """Health as `available` says, as long as this is open."""
+    if available is None:
+        yield
+        return
+
+    async def follow(available: Callable[[], bool]) -> None:
+        offered = True
+        while True:
+            await asyncio.sleep(_AVAILABLE_SECONDS)
+            if available() is not offered:
+                offered = not offered
+                log.warning("available again" if offered else "not available", extra={"services": server.names})
+                await server.offer(offered)
+
+    following = asyncio.create_task(follow(available), name="availability")
+    try:
+        yield
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
 
 
 async def _stopped_or_failed(server: GrpcServer, failure: Step | None, stop: asyncio.Event) -> None:

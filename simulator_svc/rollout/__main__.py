@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 import time
 
@@ -26,12 +27,15 @@ from simulator_svc.rollout import measures
 from simulator_svc.rollout.episode import EpisodePlayer, Limits
 from simulator_svc.rollout.filters import Filters
 from simulator_svc.rollout.judge import Judge
+from simulator_svc.rollout.patience import Patience
 from simulator_svc.rollout.policy import Policy
 from simulator_svc.rollout.settings import RolloutSettings
 from simulator_svc.rollout.worker import REQUESTS, TRAJECTORIES, RolloutWorker
 
 # The name under which health says whether the worker takes requests; it serves no RPC.
 READINESS = "anamnesis.rollout.RolloutWorker"
+# Above the producer's own bound, so that a record is never sent again while the first may still arrive.
+DELIVERY_MARGIN_SECONDS = 5.0
 RUBRIC = "anamnesis.rubric.v1.RubricService"
 
 
@@ -46,10 +50,12 @@ class Process:
 
     async def start(self) -> None:
         settings = self._settings
-        await asyncio.to_thread(ensure_topics, settings.kafka, [REQUESTS, TRAJECTORIES])
-        producer = await asyncio.to_thread(EventProducer, settings.kafka, "rollout-worker")
+        # A broker that is away is waited for, however long: the process is alive, and its health says not ready.
+        patience = Patience(seconds=math.inf)
+        await patience.attempt(lambda: asyncio.to_thread(ensure_topics, settings.kafka, [REQUESTS, TRAJECTORIES]))
+        producer = await patience.attempt(lambda: asyncio.to_thread(EventProducer, settings.kafka, "rollout-worker"))
         self._resources.callback(producer.close)
-        consumer = await asyncio.to_thread(self._consumer, producer)
+        consumer = await patience.attempt(lambda: asyncio.to_thread(self._consumer, producer))
         player = await self._player()
         self._worker = worker = RolloutWorker(
             consumer=consumer,
@@ -58,12 +64,16 @@ class Process:
             give_up=player.give_up,
             concurrency=settings.concurrency,
             poll_seconds=settings.poll_seconds,
-            publish_seconds=settings.deadlines.publish,
+            publish_seconds=settings.kafka.delivery_timeout_seconds + DELIVERY_MARGIN_SECONDS,
             drain_seconds=settings.drain_seconds,
         )
         measures.observe(lambda: worker.playing, lambda: worker.lag)
         self._running = asyncio.create_task(worker.run(), name="rollout-worker")
         self._running.add_done_callback(_end_process)
+
+    @property
+    def available(self) -> bool:
+        return self._worker is None or self._worker.available
 
     async def close(self) -> None:
         """Finish what is played, within the drain bound. Raises what ended the worker by itself."""
@@ -120,7 +130,14 @@ def _end_process(running: asyncio.Task[None]) -> None:
 
 async def main(settings: RolloutSettings) -> None:
     process = Process(settings)
-    await serve(settings, "rollout", lambda server: [READINESS], prepare=process.start, close=process.close)
+    await serve(
+        settings,
+        "rollout",
+        lambda server: [READINESS],
+        prepare=process.start,
+        close=process.close,
+        available=lambda: process.available,
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """What may be committed. Invariant: a partition's committed offset never passes a request that has no terminal record.
 
-The tracker is told from two threads (the event loop that finishes episodes, and the thread that polls and is told of
-a rebalance), so it locks.
+What was finished and could not be committed before its partition went away is remembered: if it comes again it need not
+be played again. The tracker is told from two threads (the event loop that finishes episodes, and the thread that polls
+and is told of a rebalance), so it locks.
 """
 
 from __future__ import annotations
@@ -16,25 +17,33 @@ class CommitTracker:
         self._taken: dict[int, dict[int, bool]] = {}  # partition -> offset in the order taken -> finished
         self._next: dict[int, int] = {}  # partition -> the offset after the last one taken
         self._committed: dict[int, int] = {}
+        self._known: dict[int, set[int]] = {}  # of partitions that were revoked: finished, and not committed
 
-    def take(self, partition: int, offset: int) -> None:
-        """The request at this offset was read and will be played."""
+    def take(self, partition: int, offset: int) -> bool:
+        """The request at this offset was read. Whether it is to be played: not if its terminal record is known."""
         with self._lock:
-            self._taken.setdefault(partition, {}).setdefault(offset, False)
+            known = {earlier for earlier in self._known.get(partition, ()) if earlier >= offset}
+            self._known[partition] = known
+            taken = self._taken.setdefault(partition, {})
+            taken.setdefault(offset, offset in known)
             self._next[partition] = max(offset + 1, self._next.get(partition, 0))
+            return not taken[offset]
 
     def finish(self, partition: int, offset: int) -> None:
-        """Its terminal record is on the broker. Of a partition that was revoked meanwhile: nothing to do."""
+        """Its terminal record is on the broker."""
         with self._lock:
             taken = self._taken.get(partition)
             if taken is not None and offset in taken:
                 taken[offset] = True
+            else:  # revoked meanwhile
+                self._known.setdefault(partition, set()).add(offset)
 
     def revoke(self, partitions: Iterable[int]) -> None:
         """Another worker reads these now: what is still played of them is no longer ours to commit."""
         with self._lock:
             for partition in partitions:
-                self._taken.pop(partition, None)
+                taken = self._taken.pop(partition, {})
+                self._known.setdefault(partition, set()).update(o for o, finished in taken.items() if finished)
                 self._next.pop(partition, None)
                 self._committed.pop(partition, None)
 

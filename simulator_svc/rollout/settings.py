@@ -22,7 +22,6 @@ class Deadlines(BaseModel):
     doctor_turn: float = Field(default=180.0, gt=0)
     patient_turn: float = Field(default=120.0, gt=0)
     scoring: float = Field(default=180.0, gt=0)
-    publish: float = Field(default=60.0, gt=0)
 
 
 class RolloutSettings(ServiceSettings):

@@ -47,7 +47,9 @@ TRAJECTORIES = "anamnesis.rollout.trajectories.v1"
 # While every place is taken the consumer is still polled this often, or its group would think it dead.
 FULL_WAIT_SECONDS = 1.0
 LAG_SECONDS = 5.0
-BROKER_AWAY_SECONDS = 1.0
+# While the broker is away it is asked for again after pauses that double from the first to the longest.
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 10.0
 
 
 class RolloutWorker:
@@ -80,6 +82,7 @@ class RolloutWorker:
         self._thread = ThreadPoolExecutor(1, "rollout-consumer")
         self._lag = 0
         self._lag_read_at = 0.0
+        self._away_pause = 0.0
         consumer.on_rebalance(revoked=self._revoked)
 
     @property
@@ -90,6 +93,11 @@ class RolloutWorker:
     def lag(self) -> int:
         """Requests on the broker that this worker's partitions still hold for it."""
         return self._lag
+
+    @property
+    def available(self) -> bool:
+        """False while the broker is away."""
+        return self._away_pause == 0.0
 
     def stop(self) -> None:
         """Take no more; `run` returns once what is played has finished, or the drain bound has passed."""
@@ -104,11 +112,18 @@ class RolloutWorker:
                     await self._commit()
                     await self._read_lag()
                 except Unavailable as error:
-                    logger.warning("the broker is away", extra={"error": error.message})
-                    await asyncio.sleep(BROKER_AWAY_SECONDS)
+                    await self._rest(error)
             await self._drain()
         finally:
             await self._close()
+
+    async def _rest(self, error: Unavailable) -> None:
+        """The broker is away. What is played goes on, and keeps its record until it is back."""
+        self._away_pause = min(max(FIRST_PAUSE_SECONDS, self._away_pause * 2), LONGEST_PAUSE_SECONDS)
+        self._lag_read_at = 0.0  # asked for at once, since its answer says that the broker is back
+        logger.warning("the broker is away", extra={"error": error.message, "pause_seconds": self._away_pause})
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), self._away_pause)
 
     async def _take(self) -> None:
         """Fill the free places; without one, wait for one, and tell the group that this consumer lives."""
@@ -121,9 +136,9 @@ class RolloutWorker:
             await self._on_consumer(self._consumer.keep_alive)
             return
         for record in await self._on_consumer(self._consumer.poll, self._poll_seconds, free):
-            self._tracker.take(record.partition, record.offset)
             place = (record.partition, record.offset)
-            if place in self._playing:  # delivered again by a rebalance while it is still played here
+            # Delivered again by a rebalance, it may still be played here, or have been.
+            if not self._tracker.take(*place) or place in self._playing:
                 continue
             self._playing[place] = asyncio.create_task(self._serve(record), name=f"episode-{place}")
 
@@ -193,8 +208,9 @@ class RolloutWorker:
     async def _read_lag(self) -> None:
         now = time.monotonic()
         if now - self._lag_read_at >= LAG_SECONDS:
-            self._lag_read_at = now
             self._lag = await self._on_consumer(self._consumer.lag)
+            self._lag_read_at = now
+            self._away_pause = 0.0
 
     async def _drain(self) -> None:
         until = time.monotonic() + self._drain_seconds

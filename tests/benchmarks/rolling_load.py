@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from anamnesis.common.v1 import dialogue_pb2, rollout_pb2
+from anamnesis.common.v1 import dialogue_pb2, patient_pb2, rollout_pb2
 from anamnesis.gateway.v1 import training_pb2, training_pb2_grpc
 from gateway.client import AnamnesisClient
 from service_kit.errors import STREAM_INTERRUPTED, Code, ServiceError
@@ -70,8 +70,9 @@ class Tally:
 
 
 class Load:
-    def __init__(self, target: str, run_id: str, tally: Tally) -> None:
+    def __init__(self, target: str, run_id: str, persona: patient_pb2.Persona, tally: Tally) -> None:
         self._target = target
+        self._persona = persona
         self._run_id = run_id
         self._tally = tally
         self._stopping = False
@@ -137,8 +138,8 @@ class Load:
             assert (await client.start_consultation(CASE, seed=choose.randrange(10**6))).opening
 
         async def respond() -> None:
-            started = await client.start_consultation(CASE, seed=1)
-            assert (await client.respond(CASE, started.persona, [ILL, QUESTION], seed=choose.randrange(10**6))).reply
+            seed = choose.randrange(10**6)
+            assert (await client.respond(CASE, self._persona, [ILL, QUESTION], seed=seed)).reply
 
         async def ask_doctor() -> None:
             sampling = rollout_pb2.Sampling(max_tokens=12, temperature=0.7, top_p=0.95)

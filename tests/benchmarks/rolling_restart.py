@@ -24,7 +24,7 @@ from anamnesis.trainer.v1 import trainer_pb2
 from gateway.client import AnamnesisClient
 from service_kit.local_stack import LocalStack
 from service_kit.local_stack.display import Display
-from tests.benchmarks.rolling_load import WATCH, Load, Tally
+from tests.benchmarks.rolling_load import CASE, WATCH, Load, Tally
 from tests.benchmarks.rolling_stack import ENGINES, SINGLE, replace, running_stack, second
 
 REQUESTS = 2000
@@ -76,7 +76,9 @@ async def replace_all(stack: LocalStack, tally: Tally, console: Console) -> list
 async def under_load(stack: LocalStack, wanted: int, tally: Tally, console: Console) -> list[Replacement]:
     target = "ipv4:" + ",".join(stack.targets[name] for name in ("gateway", second("gateway")))
     await watched_run(target)
-    load = Load(target, RUN_ID, tally)
+    async with AnamnesisClient(target) as client:
+        persona = (await client.start_consultation(CASE)).persona
+    load = Load(target, RUN_ID, persona, tally)
     running = asyncio.create_task(load.run())
     try:
         done = await replace_all(stack, tally, console)

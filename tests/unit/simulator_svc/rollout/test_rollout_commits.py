@@ -68,10 +68,9 @@ def test_a_revoked_partition_is_not_committed_any_more() -> None:
 
 def test_a_partition_that_comes_back_starts_from_what_is_delivered_again() -> None:
     tracker = taken(1, 2)
-    tracker.finish(0, 2)
     tracker.revoke([0])
-    tracker.take(0, 1)
-    tracker.take(0, 2)
+    assert tracker.take(0, 1)
+    assert tracker.take(0, 2)
     tracker.finish(0, 1)
     assert tracker.committable() == {0: 2}
 
@@ -90,3 +89,22 @@ def test_any_order_of_finishing_commits_no_open_request_and_ends_with_all() -> N
                 tracker.committed(ready)
                 committed = max(committed, ready.get(0, 0))
         assert tracker.committable().get(0, committed) == offsets[-1] + 1
+
+
+def test_what_was_finished_and_comes_again_after_a_rebalance_is_not_played_again() -> None:
+    tracker = taken(5, 6, 7)
+    tracker.finish(0, 6)
+    tracker.revoke([0])
+    tracker.finish(0, 7)  # it was still played when the partition went
+    assert [tracker.take(0, offset) for offset in (5, 6, 7, 8)] == [True, False, False, True]
+    tracker.finish(0, 5)
+    assert tracker.committable() == {0: 8}
+
+
+def test_what_another_worker_has_committed_meanwhile_is_forgotten() -> None:
+    tracker = taken(5, 6)
+    tracker.finish(0, 6)
+    tracker.revoke([0])
+    assert tracker.take(0, 9)  # the group is past them
+    tracker.revoke([0])
+    assert tracker.take(0, 6)
