@@ -7,19 +7,17 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from anamnesis.common.v1 import rollout_pb2
-from service_kit.errors import ServiceError
+from service_kit.errors import Unavailable
 from service_kit.kafka.producer import Delivery, EventProducer
 from trainer_svc.ledger import Entry, Ledger
+from trainer_svc.patience import Patience
 from trainer_svc.requests import Plan
 
 REQUESTS_TOPIC = "anamnesis.rollout.requests.v1"
-PUBLISH_SECONDS = 60.0
+# Above the producer's own bound, so that a request is never sent again while the first may still arrive.
+DELIVERY_MARGIN_SECONDS = 5.0
 
 _tracer = trace.get_tracer(__name__)
-
-
-class LogUnavailable(Exception):
-    """The broker did not take requests, or did not give trajectories, in time."""
 
 
 class Outbox:
@@ -29,8 +27,13 @@ class Outbox:
         ledger: Ledger,
         plan: Plan,
         incarnation: int,
+        patience: Patience,
+        delivery_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`delivery_seconds`: after them a message that the log has not acknowledged has failed."""
+        self._patience = patience
+        self._delivery_seconds = delivery_seconds + DELIVERY_MARGIN_SECONDS
         self._producer = producer
         self._ledger = ledger
         self._plan = plan
@@ -43,15 +46,33 @@ class Outbox:
         fragments: Sequence[rollout_pb2.FragmentContext],
         version: rollout_pb2.PolicyVersion,
     ) -> None:
+        """Returns when all are in the log, each once. Raises LogUnavailable."""
         expires_at = self._clock() + self._plan.config.schedule.request_ttl_seconds
         self._ledger.publish(entries, self._incarnation, expires_at)
-        try:
-            waiting = [self._send(self._plan.request(entry, fragments, version, expires_at)) for entry in entries]
-            for future in waiting:
-                future.result(PUBLISH_SECONDS)
-        except ServiceError as error:
-            raise LogUnavailable(f"the broker did not take requests: {error.message}") from error
-        self._ledger.sent(entries)
+        left = list(entries)
+
+        def send_those_left() -> None:
+            nonlocal left
+            failure: Unavailable | None = None
+            waiting: list[tuple[Entry, Delivery]] = []
+            try:
+                for entry in left:
+                    waiting.append((entry, self._send(self._plan.request(entry, fragments, version, expires_at))))
+            except Unavailable as error:
+                failure = error
+            delivered: list[Entry] = []
+            for entry, delivery in waiting:
+                try:
+                    delivery.result(self._delivery_seconds)
+                    delivered.append(entry)
+                except Unavailable as error:
+                    failure = error
+            self._ledger.sent(delivered)
+            left = [entry for entry in left if entry not in delivered]
+            if failure is not None:
+                raise failure
+
+        self._patience.outlast(send_those_left)
 
     def _send(self, request: rollout_pb2.RolloutRequest) -> Delivery:
         attributes = {

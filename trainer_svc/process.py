@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +26,8 @@ from trainer_svc.config import RunConfig
 from trainer_svc.database import connect
 from trainer_svc.ledger import Ledger
 from trainer_svc.orders import Halt, Orders, die_with
-from trainer_svc.outbox import REQUESTS_TOPIC, LogUnavailable, Outbox
+from trainer_svc.outbox import REQUESTS_TOPIC, Outbox
+from trainer_svc.patience import LogUnavailable, Patience
 from trainer_svc.publish import ForeignNames, NoReplicaUpdated
 from trainer_svc.requests import Plan
 from trainer_svc.runs import RunRecord, RunStore, State
@@ -103,23 +103,27 @@ def play(
 ) -> None:
     config = RunConfig.model_validate_json(record.config)
     plan = Plan(record.run_id, record.seed, config, read_splits(settings.case_store))
-    ensure_topics(settings.kafka, [REQUESTS_TOPIC, TRAJECTORIES_TOPIC])
-    producer = EventProducer(settings.kafka, f"trainer-{record.run_id}")
-    consumer: EventConsumer[rollout_pb2.Trajectory] = EventConsumer(
-        settings.kafka,
-        TRAJECTORIES_TOPIC,
-        rollout_pb2.Trajectory,
-        group=None,
-        client_id=f"trainer-{record.run_id}",
-        producer_for_dead_letters=producer,
+    patience = Patience(
+        settings.stall_seconds, orders.check, lambda text: store.append_event(record.run_id, "notice", {"notice": text})
     )
-    scratch = Path(tempfile.mkdtemp(prefix="trainer-"))
-    try:
-        _play(settings, store, ledger, orders, plan, incarnation, producer, consumer, scratch)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        consumer.close()
-        producer.close(CLOSE_SECONDS)
+    client_id = f"trainer-{record.run_id}"
+    patience.outlast(lambda: ensure_topics(settings.kafka, [REQUESTS_TOPIC, TRAJECTORIES_TOPIC]))
+    with contextlib.ExitStack() as stack:
+        producer = patience.outlast(lambda: EventProducer(settings.kafka, client_id))
+        stack.callback(producer.close, CLOSE_SECONDS)
+        consumer: EventConsumer[rollout_pb2.Trajectory] = patience.outlast(
+            lambda: EventConsumer(
+                settings.kafka,
+                TRAJECTORIES_TOPIC,
+                rollout_pb2.Trajectory,
+                group=None,
+                client_id=client_id,
+                producer_for_dead_letters=producer,
+            )
+        )
+        stack.callback(consumer.close)
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trainer-", ignore_cleanup_errors=True)))
+        _play(settings, store, ledger, orders, patience, plan, incarnation, producer, consumer, scratch)
 
 
 def _play(
@@ -127,6 +131,7 @@ def _play(
     store: RunStore,
     ledger: Ledger,
     orders: Orders,
+    patience: Patience,
     plan: Plan,
     incarnation: int,
     producer: EventProducer,
@@ -151,7 +156,7 @@ def _play(
     found = checkpoints.newest()
     if found is None:
         # Read from where the log ends now, and remember it: what comes is written down before the first request goes.
-        journal, saved = Journal(Bookmark(consumer.end_offsets(), [])), None
+        journal, saved = Journal(Bookmark(patience.outlast(consumer.end_offsets), [])), None
         checkpoints.write({}, {"engine": {}, "journal": journal.to_json()})
     else:
         ledger.roll_back(found.number)
@@ -170,8 +175,9 @@ def _play(
         incarnation=incarnation,
         ledger=ledger,
         orders=orders,
-        outbox=Outbox(producer, ledger, plan, incarnation),
+        outbox=Outbox(producer, ledger, plan, incarnation, patience, settings.kafka.delivery_timeout_seconds),
         inbox=Inbox(consumer, ledger, plan.run_id, journal.bookmark),
+        patience=patience,
         journal=journal,
         checkpoints=checkpoints,
         publisher=WeightPublisher(

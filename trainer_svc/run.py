@@ -14,7 +14,6 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from anamnesis.common.v1 import rollout_pb2
-from service_kit.errors import ServiceError
 from trainer_svc import measures
 from trainer_svc.admission import capacity, whole_groups
 from trainer_svc.checkpoint import Checkpoints
@@ -26,7 +25,8 @@ from trainer_svc.inbox import Inbox, Received
 from trainer_svc.journal import Journal, Measurement
 from trainer_svc.ledger import DROPPED, USED, Entry, Ledger, Outcome
 from trainer_svc.orders import Orders
-from trainer_svc.outbox import LogUnavailable, Outbox
+from trainer_svc.outbox import Outbox
+from trainer_svc.patience import Patience
 from trainer_svc.publish import WeightPublisher, replace_text
 from trainer_svc.requests import CONTEXT, EVALUATE, TRAIN, Plan
 from trainer_svc.runs import RunStore
@@ -79,6 +79,7 @@ class Run:
         orders: Orders,
         outbox: Outbox,
         inbox: Inbox,
+        patience: Patience,
         journal: Journal,
         checkpoints: Checkpoints,
         publisher: WeightPublisher,
@@ -94,6 +95,7 @@ class Run:
         self._orders = orders
         self._outbox = outbox
         self._inbox = inbox
+        self._patience = patience
         self._journal = journal
         self._checkpoints = checkpoints
         self._publisher = publisher
@@ -334,10 +336,7 @@ class Run:
     def _receive(self, waiting_for: str) -> list[Received]:
         """One poll. Obeys orders; fails the run when nothing came for too long."""
         self._orders.check()
-        try:
-            received = self._inbox.receive(POLL_SECONDS)
-        except ServiceError as error:
-            raise LogUnavailable(f"the broker gave no trajectories: {error.message}") from error
+        received = self._patience.outlast(lambda: self._inbox.receive(POLL_SECONDS))
         for item in received:
             entry = self._entries[item.trajectory.request.request_id]
             if entry.purpose == TRAIN:
