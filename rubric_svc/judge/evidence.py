@@ -1,9 +1,13 @@
-"""What a criterion is judged on: the doctor's turns in scope, and what was said before each of them."""
+"""What a criterion is judged on: the doctor's turns in scope, and what was said before each of them.
+
+Invariant: what a turn says to its judge is not among it (judge/address.py).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rubric_svc.judge.address import without_address
 from rubric_svc.judge.text import plain
 from rubric_svc.model import Dialogue, Scope, Speaker
 
@@ -26,7 +30,7 @@ class Evidence:
     @classmethod
     def of(cls, dialogue: Dialogue, scope: Scope) -> Evidence:
         doctor = tuple(
-            DoctorTurn(number, index, plain(turn.text))
+            DoctorTurn(number, index, plain(without_address(turn.text, doctor=True)))
             for number, (index, turn) in enumerate(
                 ((i, t) for i, t in enumerate(dialogue) if t.speaker is Speaker.DOCTOR), start=1
             )

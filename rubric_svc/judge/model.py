@@ -15,6 +15,7 @@ from typing import Protocol
 
 from opentelemetry import trace
 
+from rubric_svc.judge.address import without_address
 from rubric_svc.model import Criterion, Dialogue, Outcome, Scope, Speaker, Turn, Verdict
 from service_kit.errors import ServiceError
 
@@ -96,7 +97,7 @@ def ungraded(criterion: Criterion, reason: str) -> Verdict:
 def question(criterion: Criterion, dialogue: Dialogue, scope: Scope, turns: int) -> Question:
     template = _POSITIVE if criterion.points > 0 else _NEGATIVE
     spoken = [turn for turn in dialogue if turn.speaker is not Speaker.SYSTEM][-turns:]
-    shown = "\n".join(f"{turn.speaker.value.capitalize()}: {_one_line(turn.text)}" for turn in spoken)
+    shown = "\n".join(f"{turn.speaker.value.capitalize()}: {_one_line(_to_patient(turn))}" for turn in spoken)
     text = template.replace("{part}", _PARTS[scope]).replace("{criterion}", criterion.text).replace("{dialogue}", shown)
     return Question((Turn(Speaker.PATIENT, text),), (YES, NO), shared_prefix(spoken))
 
@@ -104,6 +105,11 @@ def question(criterion: Criterion, dialogue: Dialogue, scope: Scope, turns: int)
 def shared_prefix(spoken: Sequence[Turn]) -> str:
     """What is shown before the judged turn: the samples of a group and the criteria of a dialogue have it in common."""
     return "\n".join(turn.text for turn in spoken[:-1])
+
+
+def _to_patient(turn: Turn) -> str:
+    """What the turn says, without what it says to its judge."""
+    return without_address(turn.text, doctor=turn.speaker is Speaker.DOCTOR)
 
 
 def _one_line(text: str) -> str:

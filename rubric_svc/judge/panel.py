@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from opentelemetry import metrics
 
 from rubric_svc.judge import verifiable
+from rubric_svc.judge.address import without_address
 from rubric_svc.judge.evidence import Evidence
 from rubric_svc.judge.model import ModelJudge
-from rubric_svc.model import Dialogue, Outcome, Rubric, Scope, Verdict
+from rubric_svc.model import Dialogue, Outcome, Rubric, Scope, Speaker, Verdict
 
 _meter = metrics.get_meter(__name__)
 _verdicts = _meter.create_counter("anamnesis.rubric.verdicts", description="Verdicts by outcome and check")
 _ungraded = _meter.create_counter("anamnesis.rubric.ungraded", description="Criteria that got no verdict, by reason")
+
+_LEFT_OUT = " (left out: words that speak to the judge)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Panel:
         found = verifiable.judge(matched, Evidence.of(dialogue, scope)) if matched else []
         found += await self.model.judge(asked, dialogue, scope) if asked else []
         _count(found)
+        if any(without_address(turn.text, doctor=turn.speaker is Speaker.DOCTOR) != turn.text for turn in dialogue):
+            found = [replace(verdict, explanation=verdict.explanation + _LEFT_OUT) for verdict in found]
         by_id = {verdict.criterion.criterion_id: verdict for verdict in found}
         return [by_id[criterion.criterion_id] for criterion in rubric.criteria]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from rubric_svc.judge.address import without_address
 from rubric_svc.judge.evidence import DoctorTurn, Evidence
 from rubric_svc.judge.matchers.base import Terms, affirmed, earliest, hits_in, matcher, phrases
 from rubric_svc.judge.text import Span, closed, negated, questions, sentences, words
@@ -77,7 +78,7 @@ def finished_turn(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | 
 @matcher(default="role_inversion")
 def role_inversion(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
     """Speaks as the patient, or writes the patient's lines."""
-    spoken = evidence.dialogue[turn.index].text
+    spoken = without_address(evidence.dialogue[turn.index].text, doctor=True)
     written = re.search(r"^[ \t*]*(?:patient|user)[ \t*]*:", spoken, re.I | re.M)
     if written:
         return Span(written.start(), written.end())
