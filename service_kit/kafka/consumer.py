@@ -26,6 +26,7 @@ from service_kit.errors import InvalidArgument, ServiceError, Unavailable
 from service_kit.kafka.dead_letter import DeadLetters
 from service_kit.kafka.envelope import Undecodable, unpack
 from service_kit.kafka.failures import kafka_failures
+from service_kit.kafka.lag import Lag
 from service_kit.kafka.producer import Delivery, EventProducer, Place
 from service_kit.kafka.rebalance import NO_LONGER_OURS, OnPartitions, Rebalance
 from service_kit.kafka.settings import KafkaSettings, connection_options
@@ -87,6 +88,7 @@ class EventConsumer(Generic[M]):
         self._lock = threading.Lock()
         self._timeout_ms = round(settings.request_timeout_seconds * 1000)
         self._rebalance = Rebalance()
+        self._lag = Lag(topic, group)
         with kafka_failures(settings.bootstrap):
             self._consumer = KafkaConsumer(
                 **connection_options(settings, client_id),
@@ -139,6 +141,8 @@ class EventConsumer(Generic[M]):
                             letters.append(letter)
                 for letter in letters:
                     letter.result(self._settings.delivery_timeout_seconds)
+                for partition, batch in batches.items():
+                    self._lag.read_up_to(partition.partition, batch[-1].offset + 1, self._consumer.highwater(partition))
             except ServiceError:
                 for partition, batch in batches.items():
                     self._consumer.seek(partition, batch[0].offset)
@@ -201,7 +205,9 @@ class EventConsumer(Generic[M]):
         """How many messages of the assigned partitions poll has not read yet."""
         with self._lock, kafka_failures(self._settings.bootstrap):
             positions, ends = self._positions(), self._end_offsets()
-        return sum(max(0, end - positions.get(partition, end)) for partition, end in ends.items())
+        behind = {partition: max(0, end - positions.get(partition, end)) for partition, end in ends.items()}
+        self._lag.measured(behind)
+        return sum(behind.values())
 
     def assignment(self) -> set[int]:
         with self._lock:

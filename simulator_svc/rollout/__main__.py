@@ -67,7 +67,7 @@ class Process:
             publish_seconds=settings.kafka.delivery_timeout_seconds + DELIVERY_MARGIN_SECONDS,
             drain_seconds=settings.drain_seconds,
         )
-        measures.observe(lambda: worker.playing, lambda: worker.lag)
+        measures.observe(lambda: worker.playing)
         self._running = asyncio.create_task(worker.run(), name="rollout-worker")
         self._running.add_done_callback(_end_process)
 

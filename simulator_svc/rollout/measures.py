@@ -31,14 +31,12 @@ def count(trajectory: Trajectory, seconds: float) -> None:
         _tokens.add(tokens, {"part": "sampled" if sampled else "prompt"})
 
 
-def observe(playing: Callable[[], int], lag: Callable[[], int]) -> None:
-    """Read at every export. Once a process."""
-    _gauge("anamnesis.rollout.episodes.playing", "Episodes played now", playing)
-    _gauge("anamnesis.rollout.consumer.lag", "Requests on the broker that no worker has taken", lag)
+def observe(playing: Callable[[], int]) -> None:
+    """Read at every export. Once a process. (How far the worker is behind is its consumer's metric.)"""
 
-
-def _gauge(name: str, description: str, read: Callable[[], int]) -> None:
     def callback(_: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(read())]
+        return [Observation(playing())]
 
-    _meter.create_observable_gauge(name, callbacks=[callback], description=description)
+    _meter.create_observable_gauge(
+        "anamnesis.rollout.episodes.playing", callbacks=[callback], description="Episodes played now"
+    )

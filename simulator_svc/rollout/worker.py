@@ -80,7 +80,6 @@ class RolloutWorker:
         self._playing: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "rollout-consumer")
-        self._lag = 0
         self._lag_read_at = 0.0
         self._away_pause = 0.0
         consumer.on_rebalance(revoked=self._revoked)
@@ -88,11 +87,6 @@ class RolloutWorker:
     @property
     def playing(self) -> int:
         return len(self._playing)
-
-    @property
-    def lag(self) -> int:
-        """Requests on the broker that this worker's partitions still hold for it."""
-        return self._lag
 
     @property
     def available(self) -> bool:
@@ -208,7 +202,7 @@ class RolloutWorker:
     async def _read_lag(self) -> None:
         now = time.monotonic()
         if now - self._lag_read_at >= LAG_SECONDS:
-            self._lag = await self._on_consumer(self._consumer.lag)
+            await self._on_consumer(self._consumer.lag)
             self._lag_read_at = now
             self._away_pause = 0.0
 

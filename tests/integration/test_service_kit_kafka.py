@@ -17,6 +17,7 @@ from anamnesis.simulator.v1 import simulator_pb2 as pb
 from service_kit.errors import InvalidArgument, ResourceExhausted, Unavailable
 from service_kit.kafka.consumer import EventConsumer, Record
 from service_kit.kafka.envelope import headers_of
+from service_kit.kafka.lag import living
 from service_kit.kafka.producer import EventProducer
 from service_kit.kafka.settings import KafkaSettings
 from service_kit.kafka.topics import DEAD_LETTERS, ensure_topics
@@ -230,6 +231,24 @@ def test_positions_seek_end_and_lag_agree(producer: EventProducer, topic: str, c
     assert ids(read(reading, 3)) == ["c12", "c13", "c14"]
     reading.seek(bookmark)
     assert ids(read(reading, 3)) == ["c12", "c13", "c14"]
+
+
+def test_lag_is_a_metric_of_each_partition(producer: EventProducer, topic: str, consumer: MakeConsumer) -> None:
+    reading = consumer("g")
+    publish(producer, topic, 30)
+    assert len(read(reading, 30)) == 30
+
+    def behind() -> dict[int, int]:
+        found = [
+            o for lag in list(living) for o in lag.observations() if o.attributes and o.attributes["topic"] == topic
+        ]
+        assert all(observation.attributes["group"] == "g" for observation in found if observation.attributes)
+        return {int(str(o.attributes["partition"])): int(o.value) for o in found if o.attributes}
+
+    assert behind() and set(behind().values()) == {0}  # told by what was read
+    publish(producer, topic, 12, first=30)
+    assert reading.lag() == 12
+    assert set(behind()) == {0, 1, 2, 3} and sum(behind().values()) == 12
 
 
 def test_a_consumer_without_a_group_commits_nothing(consumer: MakeConsumer) -> None:
