@@ -24,17 +24,26 @@ class KafkaSettings(BaseModel):
     max_message_bytes: int = Field(default=8 * MEBIBYTE, ge=1024)
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     ssl_cafile: str | None = None
+    """The authority of the brokers' certificates; None takes the system's."""
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+    """Our own certificate, where the brokers know their clients by it."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
 
     @model_validator(mode="after")
-    def _sasl_is_complete(self) -> KafkaSettings:
+    def _is_complete(self) -> KafkaSettings:
         given = (self.sasl_mechanism, self.sasl_username, self.sasl_password)
         if self.security_protocol.startswith("SASL") and None in given:
             raise ValueError("SASL needs sasl_mechanism, sasl_username and sasl_password")
         if not self.security_protocol.startswith("SASL") and any(given):
             raise ValueError("sasl_* is given, so security_protocol must be SASL_SSL or SASL_PLAINTEXT")
+        files = (self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile)
+        if any(files) and not self.security_protocol.endswith("SSL"):
+            raise ValueError("ssl_* is given, so security_protocol must be SSL or SASL_SSL")
+        if (self.ssl_certfile is None) != (self.ssl_keyfile is None):
+            raise ValueError("ssl_certfile and ssl_keyfile go together")
         if self.delivery_timeout_seconds < self.request_timeout_seconds:
             raise ValueError("delivery_timeout_seconds is at least request_timeout_seconds")
         return self
@@ -51,8 +60,9 @@ def connection_options(settings: KafkaSettings, client_id: str) -> dict[str, Any
         "reconnect_backoff_max_ms": 2000,
         "security_protocol": settings.security_protocol,
     }
-    if settings.ssl_cafile is not None:
-        options["ssl_cafile"] = settings.ssl_cafile
+    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+        if (path := getattr(settings, name)) is not None:
+            options[name] = path
     if settings.sasl_mechanism is not None and settings.sasl_password is not None:
         options["sasl_mechanism"] = settings.sasl_mechanism
         options["sasl_plain_username"] = settings.sasl_username

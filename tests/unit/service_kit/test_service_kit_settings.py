@@ -185,3 +185,27 @@ def test_a_secured_kafka_is_a_matter_of_configuration() -> None:
 def test_half_of_sasl_is_refused(given: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="sasl"):
         KafkaSettings.model_validate(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        ({"ssl_cafile": "/ca.crt"}, "security_protocol must be SSL or SASL_SSL"),
+        ({"security_protocol": "SSL", "ssl_certfile": "/own.crt"}, "go together"),
+        ({"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN"}, "sasl_username and sasl_password"),
+    ],
+)
+def test_half_a_security_is_refused(given: dict[str, str], wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        KafkaSettings.model_validate(given)
+
+
+def test_tls_is_set_from_the_environment_and_turns_reflection_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings(ProbeSettings, "probe").offers_reflection
+    for name, value in {"TLS__CERTIFICATE": "/c", "TLS__KEY": "/k", "TLS__CA": "/a", "HEALTH_PORT": "9000"}.items():
+        monkeypatch.setenv(f"ANAMNESIS_PROBE_{name}", value)
+    settings = read_settings(ProbeSettings, "probe")
+    assert settings.tls is not None and settings.tls.ca == Path("/a")
+    assert settings.health_port == 9000
+    assert not settings.offers_reflection
+    assert "tls.key" in problems(monkeypatch, ANAMNESIS_PROBE_TLS__KEY="")
