@@ -61,6 +61,11 @@ def _wrong_selector(manifests: list[Manifest]) -> None:
     _of(manifests, "Service", "rubric")["spec"]["selector"]["app.kubernetes.io/name"] = "rubrics"
 
 
+def _shared_selector(manifests: list[Manifest]) -> None:
+    """Without its component the rubrics' autoscaler would count the evaluation's pod."""
+    del _of(manifests, "Deployment", "rubric")["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"]
+
+
 def _missing_probe(manifests: list[Manifest]) -> None:
     del _container(manifests, "inference-policy")["startupProbe"]
 
@@ -93,7 +98,7 @@ def _wrong_container_port(manifests: list[Manifest]) -> None:
 
 def _wrong_target(manifests: list[Manifest]) -> None:
     data = _config(manifests, "gateway")
-    data["gateway.toml"] = data["gateway.toml"].replace("rubric:7102", "rubric-svc:7102")
+    data["gateway.toml"] = data["gateway.toml"].replace("trainer:7105", "trainer-svc:7105")
 
 
 def _one_address(manifests: list[Manifest]) -> None:
@@ -270,6 +275,7 @@ def _removed_strimzi_version(manifests: list[Manifest]) -> None:
 # Seen by rules that need no tool, in the base alone.
 IN_THE_BASE = (
     Fault("a Service selects another name", "selectors", _wrong_selector),
+    Fault("a Deployment selects another workload's pods", "selectors", _shared_selector),
     Fault("an engine has no startup probe", "probes", _missing_probe),
     Fault("a probe asks for another service's health", "probes", _wrong_probe_service),
     Fault("a probe asks for a service that no contract has", "probes", _misspelt_probe_service),

@@ -10,6 +10,7 @@ from k8s.check.topology import service_calls
 from service_kit.settings import ServiceSettings
 
 RULE = "ports"
+GRPC = "grpc://"
 
 
 def check(manifests: Sequence[Manifest]) -> Iterator[Finding]:
@@ -45,6 +46,8 @@ def targets(settings: ServiceSettings) -> Iterator[tuple[str, str]]:
             yield name, value
         elif name.endswith("_targets"):
             yield from ((name, target) for target in value)
+        elif name == "candidates":
+            yield from ((name, address.removeprefix(GRPC)) for address in value.values() if address.startswith(GRPC))
 
 
 def _services(manifests: Sequence[Manifest]) -> Iterator[Finding]:
@@ -69,5 +72,8 @@ def _wrong_target(pod: Pod, target: str, manifests: Sequence[Manifest]) -> Itera
         yield "there is no such Service"
     elif port not in {str(entry["port"]) for entry in service["spec"]["ports"]}:
         yield "the Service has no such port"
-    elif (pod.name, host) not in service_calls():
-        yield f"{pod.name} has no business with it"
+    else:
+        selector = {"matchLabels": service["spec"]["selector"]}
+        behind = {other.name for other in pods(manifests) if selects(selector, other.labels)}
+        if not {(pod.name, name) for name in behind} & service_calls():
+            yield f"{pod.name} has no business with it"

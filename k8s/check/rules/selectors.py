@@ -16,6 +16,9 @@ def check(manifests: Sequence[Manifest]) -> Iterator[Finding]:
     for manifest in of_kind(manifests, "Deployment", "StatefulSet"):
         if not selects(manifest["spec"]["selector"], manifest["spec"]["template"]["metadata"]["labels"]):
             yield Finding(RULE, subject(manifest), "its selector does not select its own pods")
+        for pod in pods(manifests):
+            if pod.owner is not manifest and selects(manifest["spec"]["selector"], pod.labels):
+                yield Finding(RULE, subject(manifest), f"its selector selects the pods of {subject(pod.owner)} too")
     for manifest in of_kind(manifests, "Service"):
         if not any(selects({"matchLabels": manifest["spec"]["selector"]}, of_pod) for of_pod in labels):
             yield Finding(RULE, subject(manifest), f"selects no pod: {manifest['spec']['selector']}")

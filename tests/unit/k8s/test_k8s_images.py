@@ -32,6 +32,8 @@ BUILT = {
     "inference": ("inference-cpu", "inference_svc"),
     "trainer": ("trainer", "trainer_svc"),
 }
+# Measured at a desk, with an extra of its own that no image has.
+AT_A_DESK = REPOSITORY / "simulator_svc" / "evaluate"
 BASE_IMAGE = "python:3.11.14-slim-bookworm"
 
 
@@ -104,7 +106,7 @@ def test_every_import_is_in_the_image(dockerfile: Path) -> None:
     for folder in ("service_kit", service):
         for file in sorted((REPOSITORY / folder).rglob("*.py")):
             for name, line in imports(file):
-                if name.partition(".")[0] in OURS | sys.stdlib_module_names:
+                if name.partition(".")[0] in OURS | sys.stdlib_module_names or file.is_relative_to(AT_A_DESK):
                     continue
                 assert brought_by(name) & pinned, f"{file.relative_to(REPOSITORY)}:{line} imports {name}"
 

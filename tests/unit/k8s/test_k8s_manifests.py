@@ -46,8 +46,7 @@ def test_no_rule_is_without_a_fault_that_it_must_see() -> None:
 
 
 def test_every_workload_of_the_base_is_one_that_is_known(base: Sequence[Manifest]) -> None:
-    found = {m["metadata"]["name"] for m in base if m["kind"] in ("Deployment", "StatefulSet")}
-    assert found == set(WORKLOADS)
+    assert {pod.name for pod in pods(base)} == set(WORKLOADS)
 
 
 def test_only_the_trainer_may_move_weights_and_nobody_calls_the_worker(base: Sequence[Manifest]) -> None:
