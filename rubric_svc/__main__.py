@@ -8,8 +8,10 @@ from rubric_svc.evaluate.registry import Evaluations
 from rubric_svc.evaluate.server import EvaluationServicer
 from rubric_svc.generate import templates
 from rubric_svc.inference import FrozenModel
-from rubric_svc.judge.model import Chooser, ModelJudge
-from rubric_svc.judge.panel import Panel
+from rubric_svc.judge.head import WrongHead, load_head
+from rubric_svc.judge.model import ModelJudge
+from rubric_svc.judge.panel import Judge, Panel
+from rubric_svc.judge.trained import TrainedJudge
 from rubric_svc.model import Scope
 from rubric_svc.scoring import Scorer
 from rubric_svc.server import RubricServicer, register
@@ -18,13 +20,22 @@ from service_kit.grpc.server import run_service, serve
 from service_kit.settings import load_settings
 
 
-def wire(settings: RubricSettings, chooser: Chooser) -> tuple[RubricServicer, EvaluationServicer]:
+def judge_of(settings: RubricSettings, frozen: FrozenModel) -> Judge:
+    """The trained judge that the settings name, or the model as it is. Raises WrongHead, which ends the process."""
+    model = ModelJudge(frozen, settings.judge_threshold, settings.judge_turns, settings.judge_seconds)
+    if not settings.judge_name:
+        return model
+    if settings.judge_store is None:
+        raise WrongHead("judge_name is set, and judge_store is not")
+    return TrainedJudge(model, frozen, load_head(settings.judge_store, settings.judge_name))
+
+
+def wire(settings: RubricSettings, frozen: FrozenModel) -> tuple[RubricServicer, EvaluationServicer]:
     """Reads every criteria file and term list, so a wrong one ends the process before it serves."""
-    judge = ModelJudge(chooser, settings.judge_threshold, settings.judge_turns, settings.judge_seconds)
-    panel = Panel(judge)
+    panel = Panel(judge_of(settings, frozen))
     scorer = Scorer(
         panel=panel,
-        chooser=chooser,
+        chooser=frozen,
         templates=templates.built_in(),
         model_criteria={
             Scope.LAST_DOCTOR_TURN: settings.fragment_model_criteria,

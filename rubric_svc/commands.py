@@ -1,4 +1,7 @@
-"""`anamnesis evaluate`: benchmarks of a candidate model, judged by the frozen model or from supplied verdicts."""
+"""`anamnesis evaluate` and `anamnesis judge`.
+
+Benchmarks of a candidate model, judged by the frozen model or from supplied verdicts; judges that are trained.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+from rubric_svc.judge_commands import judge
 
 
 class _HealthBenchByDefault(TyperGroup):
@@ -37,6 +42,7 @@ evaluate = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     app.add_typer(evaluate, name="evaluate")
+    app.add_typer(judge, name="judge")
 
 
 Candidate = Annotated[

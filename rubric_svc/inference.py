@@ -25,6 +25,8 @@ from service_kit.tls import TlsSettings
 DEPENDENCY = "inference-frozen"
 # The contract's largest ChooseRequest.
 _CHUNK = 256
+# Embeddings of one request; the contract takes up to 1024, but they wait for each other.
+_EMBEDDED = 128
 _REFRESH_SECONDS = 10.0
 _REST_SECONDS = 10.0
 _ROLES = {
@@ -37,7 +39,7 @@ _ROLES = {
 class FrozenModel:
     def __init__(self, target: str, tls: TlsSettings | None = None, *, overload: int = 64) -> None:
         """`overload`: the questions that the replica of a prefix may have in flight beyond the least loaded one."""
-        idempotent = {"anamnesis.inference.v1.InferenceService": ["Choose"]}
+        idempotent = {"anamnesis.inference.v1.InferenceService": ["Choose", "Embed"]}
         self._replicas = Replicas(
             target,
             lambda address: open_channel(address, idempotent=idempotent, tls=tls, peer=DEPENDENCY),
@@ -64,6 +66,24 @@ class FrozenModel:
             for index, answer in zip(indices, found, strict=True)
         }
         return [answers[index] for index in range(len(questions))]
+
+    async def embed(self, texts: Sequence[str], limit_seconds: float) -> list[list[float]]:
+        """Of unit length, in the order of the texts. Any replica does: nothing is kept of them."""
+        until = time.monotonic() + limit_seconds
+        vectors: list[list[float]] = []
+        for start in range(0, len(texts), _EMBEDDED):
+            request = inference_pb2.EmbedRequest(texts=texts[start : start + _EMBEDDED])
+            addresses = await self._replicas.addresses()
+            replica = self._affinity.home(texts[start], addresses)
+            stub = inference_pb2_grpc.InferenceServiceStub(self._replicas.channel(replica))
+            try:
+                response = await stub.Embed(request, timeout=call_deadline(until - time.monotonic()))
+            except grpc.aio.AioRpcError as error:
+                raise service_error(error, DEPENDENCY) from error
+            vectors += [list(embedding.values) for embedding in response.embeddings]
+        if len(vectors) != len(texts):
+            raise Unavailable(DEPENDENCY, "embeddings of another number of texts")
+        return vectors
 
     async def close(self) -> None:
         await self._replicas.close()

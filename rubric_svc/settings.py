@@ -21,6 +21,10 @@ class RubricSettings(ServiceSettings):
     """A score is void when more than this share of the rubric's absolute points is ungraded."""
     judge_threshold: float = Field(0.5, ge=0, le=1)
     """Probability of Yes from which the model's verdict is met."""
+    judge_store: Path | None = None
+    """Directory of trained judges (anamnesis judge train)."""
+    judge_name: str = ""
+    """The trained judge of the store that answers in place of the untrained model. Empty means none."""
     judge_turns: int = Field(4, ge=1)
     """The model sees so many of the last turns."""
     judge_seconds: float = Field(20.0, gt=0)

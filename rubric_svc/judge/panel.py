@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from opentelemetry import metrics
 
 from rubric_svc.judge import verifiable
 from rubric_svc.judge.address import without_address
 from rubric_svc.judge.evidence import Evidence
-from rubric_svc.judge.model import ModelJudge
-from rubric_svc.model import Dialogue, Outcome, Rubric, Scope, Speaker, Verdict
+from rubric_svc.model import Criterion, Dialogue, Outcome, Rubric, Scope, Speaker, Verdict
 
 _meter = metrics.get_meter(__name__)
 _verdicts = _meter.create_counter("anamnesis.rubric.verdicts", description="Verdicts by outcome and check")
@@ -19,9 +20,15 @@ _ungraded = _meter.create_counter("anamnesis.rubric.ungraded", description="Crit
 _LEFT_OUT = " (left out: words that speak to the judge)"
 
 
+class Judge(Protocol):
+    """Answers what words alone do not show; each criterion gets a verdict, ungraded where there is none."""
+
+    async def judge(self, criteria: Sequence[Criterion], dialogue: Dialogue, scope: Scope) -> list[Verdict]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Panel:
-    model: ModelJudge
+    model: Judge
 
     async def judge(self, rubric: Rubric, dialogue: Dialogue, scope: Scope) -> list[Verdict]:
         """Raises WrongTerms for a rubric with a matcher or terms that do not exist."""
