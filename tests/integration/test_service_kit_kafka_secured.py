@@ -81,7 +81,7 @@ def open_gate(ports: tuple[int, int], authority: Authority, tmp_path: Path) -> I
         login = {"sasl_mechanism": "SCRAM-SHA-512", "sasl_username": USER, "sasl_password": PASSWORD}
         given = {
             "bootstrap": f"localhost:{ports[0]}",
-            "request_timeout_seconds": 5,
+            "request_timeout_seconds": 6,
             "delivery_timeout_seconds": 10,
             "security_protocol": "SASL_SSL" if sasl else "SSL",
             "ssl_cafile": str(files.ca),
@@ -147,7 +147,7 @@ def test_a_refusal_is_unavailable_and_the_log_says_why(
 ) -> None:
     if changed.get("ssl_cafile") == "stranger":
         changed = {"ssl_cafile": str(Authority.make("another authority").issue(tmp_path / "other", "x").ca)}
-    settings = open_gate(**changed, request_timeout_seconds=3)
+    settings = open_gate(**changed)
     with pytest.raises(Unavailable) as refused:
         ensure_topics(settings, ["secured.refused"])
     assert settings.bootstrap in refused.value.message

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from simulator_svc.rollout.__main__ import READINESS
@@ -72,6 +73,7 @@ async def until_health(channel: grpc.aio.Channel, wanted: int, seconds: float) -
             await asyncio.sleep(0.2)
 
 
+@pytest.mark.slow
 async def test_a_broker_that_goes_and_comes_back_costs_no_request_and_repeats_none(tmp_path: Path) -> None:
     run = new_run()
     requests = consultations(run, CASES, 12)
