@@ -10,7 +10,7 @@ from functools import lru_cache
 from simulator_svc.cases.model import Case, Category, Disclosure, Fact
 from simulator_svc.units.claims import words
 from simulator_svc.units.cues import Cues, phrase_pattern, question_cues
-from simulator_svc.units.topics import HISTORY, PROBES, Kind, one_spelling, topics_of
+from simulator_svc.units.topics import HISTORY, PAIN, PROBES, Kind, one_spelling, otherwise, topics_of
 
 PROBED = (Category.EXAMINATION, Category.TEST)
 # What is asked of the main complaint: it has one onset, one site.
@@ -18,25 +18,29 @@ PRESENT = (
     Category.ONSET, Category.SITE, Category.CHARACTER, Category.RADIATION, Category.TIMING, Category.SEVERITY,
     Category.AGGRAVATING, Category.RELIEVING,
 )  # fmt: skip
-_SYMPTOMS = (
-    Category.CHIEF_COMPLAINT, Category.ASSOCIATED, Category.REVIEW_OF_SYSTEMS, Category.RED_FLAG,
-    Category.PAST_HISTORY,
-)  # fmt: skip
+_SYMPTOMS = (Category.CHIEF_COMPLAINT, Category.ASSOCIATED, Category.REVIEW_OF_SYSTEMS, Category.RED_FLAG)
+_PAST = (Category.PAST_HISTORY,)
+_FEATURES = (Category.SITE, Category.CHARACTER)
+_COURSE = (Category.TIMING, Category.SEVERITY)
 # In which categories facts of a kind are looked for, the likelier first.
 _LOOKED_FOR: dict[Kind, tuple[tuple[Category, ...], ...]] = {
-    Kind.SYMPTOM: (_SYMPTOMS, (Category.SITE, Category.CHARACTER), (Category.SOCIAL,)),
-    Kind.PART: (_SYMPTOMS, (Category.SITE, Category.CHARACTER)),
-    Kind.CONDITION: ((Category.PAST_HISTORY, *_SYMPTOMS), (Category.SOCIAL,), (Category.MEDICATION,)),
-    Kind.HABIT: ((Category.SOCIAL,), (Category.PAST_HISTORY, *_SYMPTOMS)),
-    Kind.MEDICINE: ((Category.MEDICATION,), (Category.PAST_HISTORY, Category.RELIEVING, *_SYMPTOMS)),
+    Kind.SYMPTOM: (_SYMPTOMS, _PAST, _FEATURES, _COURSE, (Category.SOCIAL,)),
+    Kind.PART: (_SYMPTOMS, _PAST, _FEATURES),
+    Kind.CONDITION: ((*_PAST, *_SYMPTOMS), (Category.SOCIAL,), (Category.MEDICATION,)),
+    Kind.HABIT: ((Category.SOCIAL,), (*_PAST, *_SYMPTOMS)),
+    Kind.MEDICINE: ((Category.MEDICATION,), (*_PAST, Category.RELIEVING, *_SYMPTOMS)),
 }
 _LEAST_LETTERS = 5
+# Says that a part of the body does not hurt either.
+_FINE = re.compile(r"\b(?:normal|fine|well|no trouble|no problem|no problems|all right)\b")
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedFact:
     fact: Fact
     topics: frozenset[str]
+    # By its own words alone, without its cues.
+    says: frozenset[str]
     # What an order would name.
     probes: frozenset[str]
     # Words that this fact of the case alone has: a question that uses one means it.
@@ -86,9 +90,10 @@ class CaseIndex:
         if among is not None:
             return [each for each in among if _speaks_of(each, topics)]
         leading = next((kind for kind in kinds if kind is not Kind.PART), Kind.PART)
-        for categories in _LOOKED_FOR[leading]:
-            if found := [each for each in self.of(*categories) if _speaks_of(each, topics)]:
-                return found
+        for wanted in dict.fromkeys((topics, otherwise(topics))):
+            for categories in _LOOKED_FOR[leading]:
+                if found := [each for each in self.of(*categories) if _speaks_of(each, wanted)]:
+                    return found
         return []
 
 
@@ -110,16 +115,27 @@ def case_index(case: Case) -> CaseIndex:
 
 def _indexed(fact: Fact, told: Iterable[Fact], cues: Cues) -> IndexedFact:
     spoken = " ".join(words(f"{fact.text} . {fact.words}"))
-    everything = " ".join([spoken, *(" ".join(words(cue)) for cue in fact.cues)])
+    everything = " . ".join([spoken, *(cue for cue in map(_bare, fact.cues) if _is_topic(cue))])
     others = set().union(*(_content(other, cues) for other in told if other.fact_id != fact.fact_id))
     return IndexedFact(
         fact=fact,
         topics=topics_of(HISTORY).of(everything),
-        probes=topics_of(PROBES).of(everything),
+        says=topics_of(HISTORY).of(spoken),
+        probes=topics_of(PROBES).of(" . ".join([spoken, *map(_bare, fact.cues)])),
         own=frozenset(_content(fact, cues) - others),
         cues=phrase_pattern(fact.cues),
         spoken=spoken,
     )
+
+
+def _bare(cue: str) -> str:
+    return " ".join(words(cue))
+
+
+def _is_topic(cue: str) -> bool:
+    """All of it: "hay fever" is no fever."""
+    spans = topics_of(HISTORY).spans(cue)
+    return bool(spans) and sum(end - begin + 1 for (begin, end), _ in spans) == len(cue) + 1
 
 
 def _main(told: Iterable[Fact]) -> frozenset[str]:
@@ -144,7 +160,7 @@ def _speaks_of(known: IndexedFact, topics: frozenset[str]) -> bool:
     """Of all the topics that are no part of the body, and of one of the parts, if any is named."""
     table = topics_of(HISTORY)
     parts = frozenset(topic for topic in topics if table.kinds[topic] is Kind.PART)
-    rest = topics - parts
+    rest = topics - parts - ({PAIN} if parts and _FINE.search(known.spoken) else frozenset())
     if not rest <= known.topics:
         return False
     if not parts:
@@ -153,7 +169,7 @@ def _speaks_of(known: IndexedFact, topics: frozenset[str]) -> bool:
     if parts & own:
         return True
     # "No swelling" answers for every part; a pain without its place answers for none.
-    return bool(rest) and not own and rest != {"pain"}
+    return bool(rest) and not own and rest != {PAIN}
 
 
 def _inside(span: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -27,7 +27,7 @@ def ordered_facts(index: CaseIndex, sentence: str) -> Called:
     precisely = index.named(" ".join(cues.vague_orders.sub(" ", spoken).split()), among)
     found = {each.fact.fact_id: each for each in index.probed if _by_phrase(each, spoken)}
     for each in index.named(spoken, among):
-        if each in precisely or _is_ordered(each, tests):
+        if each in precisely or (not precisely and _is_ordered(each, tests)):
             found[each.fact.fact_id] = each
     for item in LIST.split(spoken):
         topics = known.of(item) & tests if is_test else known.of(item)
@@ -35,7 +35,7 @@ def ordered_facts(index: CaseIndex, sentence: str) -> Called:
         found.update((each.fact.fact_id, each) for each in same)
     if bloods:
         found.update((each.fact.fact_id, each) for each in among if _is_blood_test(each))
-    if not found and not wanted and not bloods:
+    if not found and not tests and not bloods:
         found = {each.fact.fact_id: each for each in _whole(index, spoken, cues)}
     if not found and not tests:
         asked = {one_spelling(word) for word in spoken.split()}
@@ -61,7 +61,8 @@ def _whole(index: CaseIndex, spoken: str, cues: Cues) -> list[IndexedFact]:
 
 def _by_phrase(each: IndexedFact, spoken: str) -> bool:
     """Several words of its own name it, whatever the order otherwise is: "have a look inside"."""
-    return any(" " in match.group() for match in each.cues.finditer(question_cues().vague_orders.sub("-", spoken)))
+    vague = question_cues().vague_orders
+    return any(" " in match.group() and vague.sub("", match.group()).strip() for match in each.cues.finditer(spoken))
 
 
 def _is_ordered(each: IndexedFact, tests: Collection[str]) -> bool:

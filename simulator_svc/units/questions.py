@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from simulator_svc.cases.model import Case, Category, Disclosure, Fact
 from simulator_svc.personas.effects import Occasion
-from simulator_svc.units.case_index import PRESENT, CaseIndex, case_index
+from simulator_svc.units.case_index import CaseIndex, case_index
 from simulator_svc.units.claims import split_sentences, words
 from simulator_svc.units.cues import Cues, question_cues
 from simulator_svc.units.orders import ordered_facts
@@ -95,11 +95,10 @@ def _answer(index: CaseIndex, sentence: str, spoken: str, ordered: bool, asks: b
 def _at_large(spoken: str) -> bool:
     """An invitation that names nothing: "tell me more about it", not "tell me more about the cough"."""
     cues = question_cues()
-    precise = (cues.categories[category] for category in PRESENT if category is not Category.CHARACTER)
     return (
         bool(cues.open.search(spoken) or cues.more.search(spoken))
         and not topics_of(HISTORY).of(spoken)
-        and not any(pattern.search(spoken) for pattern in precise)
+        and not any(pattern.search(spoken) for pattern in cues.categories.values())
     )
 
 

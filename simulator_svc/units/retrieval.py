@@ -28,6 +28,8 @@ _WITHIN: dict[Category, frozenset[Kind]] = {
 _PLACES = (Category.SITE, Category.RADIATION)
 _CHANGES = (Category.AGGRAVATING, Category.RELIEVING, Category.TIMING, Category.SEVERITY)
 _YOU = re.compile(r"\b(?:you|your|you're|you've)\b")
+# "When you cough, does anything come up?"
+_CIRCUMSTANCE = re.compile(r"\s*(?:and |so )?(?:when|if|after|while) (?:you|it|the)\b")
 # Where the next thing of a list begins.
 LIST = re.compile(r",|;|/|\band\b|\bor\b|\bnor\b")
 
@@ -43,7 +45,10 @@ def asked_facts(index: CaseIndex, sentence: str, last: Collection[str]) -> Calle
     """What a question calls for of the history. `last`: the ids of the facts of the patient's turn before."""
     found: dict[str, Fact] = {}
     understood = False
-    for clause in question_cues().clauses.split(sentence.lower().replace("\u2019", "'")):
+    clauses = question_cues().clauses.split(sentence.lower().replace("\u2019", "'"))
+    if len(clauses) > 1 and _CIRCUMSTANCE.match(clauses[0]):
+        clauses = clauses[1:]
+    for clause in clauses:
         question = _Clause(index, clause, last)
         facts = question.called_for()
         found.update((each.fact.fact_id, each.fact) for each in facts)
@@ -98,7 +103,9 @@ class _Clause:
         subject = self._subject(categories)
         topics = self._table.of(subject)
         if set(categories) <= set(_PLACES):
-            topics -= self._table.parts(topics)
+            topics = frozenset(t for t in topics if self._table.kinds[t] not in (Kind.PART, Kind.HABIT))
+        if Category.CHARACTER in categories:
+            topics -= {PAIN}  # "is it sharp or burning"
         if self._is_foreign(topics):
             outside = [each for each in self._index.history if each.fact.category not in PRESENT]
             family = {Category.FAMILY, Category.CHIEF_COMPLAINT}
@@ -108,9 +115,7 @@ class _Clause:
         if not topics and (followed := self._followed_up(categories)):
             return followed
         # "What triggers it?" names no trigger.
-        beyond = self._spoken
-        for category in categories:
-            beyond = self._cues.categories[category].sub(" ", beyond)
+        beyond = _without(self._spoken, [self._cues.categories[category] for category in categories])
         among = _CHANGES if set(categories) <= set(_CHANGES) else categories
         if named := self._index.named(" ".join(beyond.split()), self._index.of(*among)):
             return named
@@ -177,21 +182,27 @@ class _Clause:
             joined = [match.group() for match in each.cues.finditer(self._spoken) if LIST.search(match.group())]
             found.update((each.fact.fact_id, each) for _ in joined)  # "a cold or flu" is one thing
         context: Category | None = None
-        pain = False
+        before: frozenset[str] = frozenset()
         for item in LIST.split(self._clause):
             spoken = self._corrected(words(item))
             if not spoken:
                 continue
-            topics = self._table.of(" ".join(self._cues.asides.sub(" ", spoken).split())) or self._table.of(spoken)
-            if pain and topics and topics == frozenset(t for t in topics if self._table.kinds[t] is Kind.PART):
-                topics |= {PAIN}  # "pain in your chest or your arm"
-            pain = PAIN in topics
+            bare = " ".join(self._cues.asides.sub(" ", spoken).split())
+            wanted = self._units(bare) or self._units(spoken)
+            topics = frozenset().union(*wanted)
+            if topics and topics == self._named_parts(topics) and before:
+                wanted = [topics | before]  # "weakness in your arms or your legs"
+            topics = frozenset().union(*wanted)
+            before = topics - self._named_parts(topics)
             categories = [c for c, pattern in self._cues.categories.items() if pattern.search(spoken)]
             own = next((c for c in _CONTEXTS if c in categories and not self._is_home(c)), None)
             if context and not own and all(self._table.kinds[topic] in _WITHIN[context] for topic in topics):
                 own = context
             context = own
-            facts = self._in_context(context, spoken, topics) if context else self._item(spoken, topics, categories)
+            if context:
+                facts = self._in_context(context, spoken, topics)
+            else:
+                facts = self._item(bare, spoken, wanted, categories)
             self.understood = self.understood or bool(context or topics or facts or categories)
             found.update((each.fact.fact_id, each) for each in facts)
         return list(found.values())
@@ -204,22 +215,65 @@ class _Clause:
             named = self._index.named(spoken, self._index.history)  # "any brothers or sisters?"
         return named or (self._index.speaking_of(topics, facts) if topics else []) or facts
 
-    def _item(self, spoken: str, topics: frozenset[str], categories: Iterable[Category]) -> list[IndexedFact]:
+    def _item(
+        self, bare: str, spoken: str, wanted: Sequence[frozenset[str]], categories: Sequence[Category]
+    ) -> list[IndexedFact]:
         # "Do you have asthma?" is none about the mother's.
         personal = bool(_YOU.search(self._spoken))
         others = [each for each in self._index.history if not personal or each.fact.category is not Category.FAMILY]
-        bare = " ".join(self._cues.asides.sub(" ", spoken).split())
-        facts = self._index.named(bare, others) or self._index.named(spoken, others) or self._index.speaking_of(topics)
+        named = self._index.named(bare, others) or self._index.named(spoken, others)
+        # A fact that speaks of less than the question is not meant: "chest pain" is no "pain" somewhere else.
+        facts = [each for each in named if self._is_meant(each, spoken, wanted)]
+        # Nor is a fact whose cue only says which category is asked for: "what illnesses have you had".
+        beyond = " ".join(_without(spoken, [self._cues.categories[category] for category in categories]).split())
+        facts = [each for each in facts if each.fact.category in categories or each.cues.search(beyond)]
+        if not facts:
+            facts = self._speaking_of(wanted)
+        # Cues are many and words are few: where a fact says it, another one's cue does not count.
+        if said := [each for each in facts if any(topics <= each.says for topics in wanted)]:
+            facts = [each for each in facts if each in said or not self._by_topic(each, spoken)]
         covered = {each.fact.category for each in facts}
         for category in categories:
             if category not in covered and category not in (*PRESENT, *_CONTEXTS):
                 facts = [*facts, *self._index.of(category)]
-        if not facts and all(self._table.kinds[topic] is Kind.PART for topic in topics):
+        if not facts and all(topics == self._named_parts(topics) for topics in wanted):
             facts = self._index.named(spoken, self._index.of(Category.FAMILY))
-        if not facts and not topics:
-            said = {one_spelling(word) for word in spoken.split()}
-            facts = [each for each in others if each.own & said]
+        if not facts and not wanted:
+            tokens = {one_spelling(word) for word in spoken.split()}
+            facts = [each for each in others if each.own & tokens]
         return facts
+
+    def _speaking_of(self, wanted: Sequence[frozenset[str]]) -> list[IndexedFact]:
+        """Of all that is wanted, or of each by itself: "do you wake up short of breath"."""
+        together = self._index.speaking_of(frozenset().union(*wanted)) if wanted else []
+        return together or [each for topics in wanted for each in self._index.speaking_of(topics)]
+
+    def _is_meant(self, each: IndexedFact, spoken: str, wanted: Sequence[frozenset[str]]) -> bool:
+        """Where its cue is a word that says less than the question, the fact has to speak of the rest as well."""
+        cue = self._table.of(" . ".join(match.group() for match in each.cues.finditer(spoken)))
+        return (
+            not cue
+            or any(topics <= cue or self._index.speaking_of(topics, [each]) for topics in wanted)
+            or any(
+                topics - self._named_parts(topics) <= each.topics and PAIN not in topics
+                for topics in wanted
+                if topics - self._named_parts(topics)
+            )
+        )
+
+    def _by_topic(self, each: IndexedFact, spoken: str) -> bool:
+        matches = [match.group() for match in each.cues.finditer(spoken)]
+        return all(" " not in match for match in matches) and any(map(self._table.of, matches))
+
+    def _units(self, spoken: str) -> list[frozenset[str]]:
+        """What is asked for, one by one, each with the parts of the body that are named beside it."""
+        found = [topics for _, topics in self._table.spans(spoken)]
+        parts = self._named_parts(frozenset().union(*found))
+        units = [topics | parts for topics in found if topics - self._named_parts(topics)]
+        return units or ([parts] if parts else [])
+
+    def _named_parts(self, topics: frozenset[str]) -> frozenset[str]:
+        return frozenset(topic for topic in topics if self._table.kinds[topic] is Kind.PART)
 
     # --- words ---
 
@@ -230,3 +284,9 @@ class _Clause:
     def _corrected(self, tokens: Iterable[str]) -> str:
         right = self._cues.vocabulary | self._index.vocabulary
         return " ".join(token if token in right else self._table.corrected(token) for token in tokens)
+
+
+def _without(spoken: str, patterns: Iterable[re.Pattern[str]]) -> str:
+    for pattern in patterns:
+        spoken = pattern.sub(" ", spoken)
+    return spoken

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 _TOPICS = Path(__file__).parent / "data" / "topics.toml"
 # Shorter words have too many neighbours: "tough" is no misspelt cough.
@@ -106,14 +107,19 @@ def _follows(tokens: list[str], rest: tuple[str, ...]) -> bool:
 
 
 @cache
-def _data() -> dict[str, dict[str, list[str]]]:
-    data: dict[str, dict[str, list[str]]] = tomllib.loads(_TOPICS.read_text(encoding="utf-8"))
+def _data() -> dict[str, dict[str, Any]]:
+    data: dict[str, dict[str, Any]] = tomllib.loads(_TOPICS.read_text(encoding="utf-8"))
     return data
 
 
 @cache
 def _within() -> dict[str, str]:
     return {smaller: str(larger) for smaller, larger in _data()["within"].items()}
+
+
+def otherwise(topics: frozenset[str]) -> frozenset[str]:
+    """The topics that answer instead of these, where nothing speaks of them."""
+    return frozenset(str(_data()["otherwise"].get(topic, topic)) for topic in topics)
 
 
 @cache
@@ -126,7 +132,9 @@ def topics_of(kinds: tuple[Kind, ...]) -> Topics:
         for names, phrases in _data()[kind].items():
             topics = frozenset(names.split())
             for name in topics:
-                by_name.setdefault(name, kind)
+                # "chest pain" makes no symptom of the chest, which is a part of the body by itself.
+                if len(topics) == 1 or name not in by_name:
+                    by_name[name] = kind
             for phrase in phrases:
                 first, *rest = phrase.split()
                 known = _Phrase(tuple(rest), topics)
