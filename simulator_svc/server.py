@@ -95,7 +95,9 @@ class PatientSimulator(simulator_pb2_grpc.PatientSimulatorServiceServicer):
     def _begin(self, request: pb.StartConsultationRequest) -> tuple[Case, Persona]:
         case = mapping.resolve_case(request.case, self._library)
         given = request.HasField("persona")
-        return case, mapping.persona_from_proto(request.persona) if given else sample_persona(request.seed)
+        if given:
+            return case, mapping.persona_from_proto(request.persona)
+        return case, sample_persona(request.seed, case.age_years)
 
 
 def _after(cases: list[Case], page_token: str) -> int:

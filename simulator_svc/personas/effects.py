@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -12,7 +12,8 @@ from random import Random
 from typing import Any
 
 from simulator_svc.dialogue import Ending
-from simulator_svc.personas.model import EmotionalState, Level, Persona, Personality
+from simulator_svc.personas.backgrounds import kind_of_work, place_of
+from simulator_svc.personas.model import Persona
 
 _EFFECTS = Path(__file__).parent / "data" / "effects.toml"
 
@@ -53,13 +54,21 @@ class Effects:
     manner: str
     begins: tuple[str, ...]
     examples: tuple[str, ...]
-    starters: tuple[str, ...]
-    starter_share: float
+    lead_share: float
+    remark_share: float
+    # One row a trait that has something to say.
+    leads: tuple[tuple[str, ...], ...]
+    remarks: tuple[tuple[str, ...], ...]
     ask_backs: tuple[AskBack, ...]
 
     @property
     def terse(self) -> bool:
         return self.facts_per_turn <= 2
+
+    @property
+    def starters(self) -> tuple[str, ...]:
+        """The leads that a sentence goes on from: "Well,"."""
+        return tuple(lead for row in self.leads for lead in row if lead.endswith(","))
 
     def neutral(self, kind: Neutral, random: Random) -> str:
         return random.choice(_texts("replies", kind, self.terse))
@@ -67,17 +76,24 @@ class Effects:
     def closing(self, ending: Ending, random: Random) -> str:
         return random.choice(_texts("closings", ending, self.terse))
 
-    def starter(self, random: Random) -> str:
-        return random.choice(self.starters) if self.starters and random.random() < self.starter_share else ""
+    def lead(self, random: Random, said: str = "") -> str:
+        """What begins the reply, if anything. Nothing that stands in `said` already."""
+        return _one_of(self.leads, said, random) if random.random() < self.lead_share else ""
 
-    def ask_back(self, occasions: Iterable[Occasion], random: Random) -> str:
-        """The first thing that this patient wants to know now, if any. What the doctor just said goes before a mood."""
+    def remark(self, random: Random, said: str = "") -> str:
+        """What this patient adds of himself, if anything."""
+        return _one_of(self.remarks, said, random) if random.random() < self.remark_share else ""
+
+    def ask_back(self, occasions: Iterable[Occasion], random: Random, said: str = "") -> str:
+        """One thing that this patient wants to know now, if any. What the doctor just said goes before a mood."""
         given = set(occasions)
         fitting = [ask for ask in self.ask_backs if ask.when in given and ask.when is not Occasion.ANY]
+        # Several traits may want the same occasion: none of them always gets it.
+        random.shuffle(fitting)
         fitting += [ask for ask in self.ask_backs if ask.when is Occasion.ANY]
         for ask in fitting:
             if random.random() < ask.share:
-                return random.choice(ask.texts)
+                return _one_of((ask.texts,), said, random)
         return ""
 
 
@@ -86,12 +102,19 @@ def effects_of(persona: Persona) -> Effects:
     table = _table()
     character: dict[str, Any] = table["personality"][persona.personality]
     mood: dict[str, Any] = table["emotional_state"][persona.emotional_state]
-    background = (
+    letters: list[dict[str, Any]] = [table["letters"][letter] for letter in persona.personality]
+    background: list[dict[str, Any]] = [
         table["means"][persona.means],
         table["education"][persona.education],
         table["health_literacy"][persona.health_literacy],
-    )
-    manners = [character["manner"], mood["manner"], *(trait["manner"] for trait in background)]
+    ]
+    circumstances = [
+        table[group][kind]
+        for group, kind in (("occupation", kind_of_work(persona)), ("place", place_of(persona)))
+        if kind
+    ]
+    manners = [trait["manner"] for trait in (character, mood, *background)]
+    traits = [*letters, mood, *background, *circumstances]
     return Effects(
         facts_per_turn=character["facts_per_turn"],
         volunteers=character["volunteers"],
@@ -99,11 +122,13 @@ def effects_of(persona: Persona) -> Effects:
         manner=", ".join(manner for manner in manners if manner),
         begins=tuple(mood["begins"]),
         examples=tuple(mood["examples"]),
-        starters=tuple(character["starters"]),
-        starter_share=character["starter_share"],
+        lead_share=letters[0]["lead_share"],
+        remark_share=letters[0]["remark_share"],
+        leads=_rows(traits, "leads"),
+        remarks=_rows([*traits, *background], "remarks"),
         ask_backs=tuple(
             AskBack(Occasion(ask["when"]), ask["share"], tuple(ask["texts"]))
-            for trait in (*background, mood)
+            for trait in traits
             for ask in trait.get("ask_backs", ())
         ),
     )
@@ -113,12 +138,23 @@ def scripted_texts() -> list[str]:
     """Every text of the data file that a patient may say as it stands."""
     table = _table()
     lines = [text for group in ("replies", "closings") for kind in table[group].values() for text in _flat(kind)]
-    for kind in (*Personality, *EmotionalState):
-        trait = table["personality"].get(kind) or table["emotional_state"].get(kind)
-        lines += [text for ask in trait.get("ask_backs", ()) for text in ask["texts"]]
-    for group in ("health_literacy", "education", "means"):
-        lines += [text for level in Level for ask in table[group][level].get("ask_backs", ()) for text in ask["texts"]]
+    for group in ("letters", "emotional_state", "health_literacy", "education", "means", "occupation", "place"):
+        for trait in table[group].values():
+            lines += trait.get("remarks", ())
+            lines += [lead for lead in trait.get("leads", ()) if not lead.endswith(",")]
+            lines += [text for ask in trait.get("ask_backs", ()) for text in ask["texts"]]
     return lines
+
+
+def _rows(traits: Iterable[Mapping[str, Any]], kind: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(trait[kind]) for trait in traits if trait.get(kind))
+
+
+def _one_of(rows: Sequence[Sequence[str]], said: str, random: Random) -> str:
+    """A trait by lot, then a text of it that this patient has not said yet; a particle ("Well,") wears off later."""
+    texts = random.choice(rows) if rows else ()
+    fresh = [text for text in texts if text.endswith(",") or text not in said]
+    return random.choice(fresh) if fresh else ""
 
 
 def _flat(kind: dict[str, list[str]]) -> list[str]:

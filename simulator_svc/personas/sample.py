@@ -1,52 +1,39 @@
-"""A persona is a function of its seed, so that every turn of a consultation meets the same patient."""
+"""A persona is a function of its seed and the patient's age: every turn of a consultation meets the same patient."""
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from random import Random
-from typing import Any
 
-from simulator_svc.personas.model import EmotionalState, Level, Persona, Personality
+from simulator_svc.personas.backgrounds import backgrounds
+from simulator_svc.personas.model import Level, Persona, Personality
 
-_BACKGROUNDS = Path(__file__).parent / "data" / "backgrounds.toml"
-
-
-@dataclass(frozen=True, slots=True)
-class Background:
-    """An occupation with the education and means that usually go with it."""
-
-    occupation: str
-    education: tuple[Level, ...]
-    means: tuple[Level, ...]
+# Where the age is not known, an adult's.
+_USUAL_AGES = (20, 80)
+# Health literacy follows education so often.
+_LITERATE_AS_EDUCATED = 0.7
 
 
-def sample_persona(seed: int) -> Persona:
-    backgrounds, regions, moods = _tables()
+def sample_persona(seed: int, age_years: int | None = None) -> Persona:
+    """The persona of the one who speaks: the patient, or the parent of a small child."""
+    known = backgrounds()
     random = Random(f"persona:{seed}")
-    background = random.choice(backgrounds)
+    age = random.randint(*_USUAL_AGES) if age_years is None else speaker_age(age_years, random)
+    background = random.choice(known.at_age(age))
     education = random.choice(background.education)
-    # Health literacy follows education, but not always.
-    literacy = education if random.random() < 0.7 else random.choice(list(Level))
+    literacy = education if random.random() < _LITERATE_AS_EDUCATED else random.choice(list(Level))
     return Persona(
         personality=random.choice(list(Personality)),
-        emotional_state=random.choices(list(moods), weights=list(moods.values()))[0],
+        emotional_state=random.choices(list(known.mood_shares), weights=list(known.mood_shares.values()))[0],
         health_literacy=literacy,
         occupation=background.occupation,
         education=education,
-        region=random.choice(regions),
+        region=random.choice(list(known.regions)),
         means=random.choice(background.means),
     )
 
 
-@cache
-def _tables() -> tuple[tuple[Background, ...], tuple[str, ...], dict[EmotionalState, float]]:
-    data: dict[str, Any] = tomllib.loads(_BACKGROUNDS.read_text())
-    backgrounds = tuple(
-        Background(row["occupation"], tuple(map(Level, row["education"])), tuple(map(Level, row["means"])))
-        for row in data["backgrounds"]
-    )
-    moods = {EmotionalState(name): float(share) for name, share in data["emotional_state_shares"].items()}
-    return backgrounds, tuple(data["regions"]), moods
+def speaker_age(age_years: int, random: Random) -> int:
+    known = backgrounds()
+    if age_years >= known.speaks_from_age:
+        return age_years
+    return age_years + random.randint(*known.parent_years)

@@ -37,7 +37,8 @@ class Answer:
     facts: tuple[Fact, ...]
     # Said instead of facts where none is called for.
     neutral: str = ""
-    starter: str = ""
+    lead: str = ""
+    remark: str = ""
     ask_back: str = ""
     # The model's own words, as far as they passed.
     felt: str = ""
@@ -68,7 +69,7 @@ class FactUnit:
     def closing(self, case: Case, effects: Effects, lay: bool, ending: Ending, random: Random) -> Answer:
         volunteered = _tellable(case, case.of(Disclosure.VOLUNTEERED))
         answer = self._answer(case, volunteered, [], effects, random, Neutral.ACKNOWLEDGE, lay)
-        return replace(answer, neutral=effects.closing(ending, random), starter="")
+        return replace(answer, neutral=effects.closing(ending, random), lead="")
 
     def question(self, case: Case, dialogue: Sequence[Turn]) -> Asked:
         """What the doctor's last turn asks for, as far as words tell."""
@@ -87,7 +88,13 @@ class FactUnit:
         chosen = [*called, *invited]
         fallback = _neutral(question, told)
         answer = self._answer(case, [*volunteered, *chosen], chosen, effects, random, fallback, lay)
-        return replace(answer, ask_back=effects.ask_back(_occasions(question), random))
+        said = " ".join(turn.text for turn in dialogue if turn.speaker is Speaker.PATIENT)
+        return replace(
+            answer,
+            lead=_fitting(effects.lead(random, said), question.question and bool(chosen)),
+            remark=effects.remark(random, said),
+            ask_back=effects.ask_back(_occasions(question), random, said),
+        )
 
     def faithful_part(self, draft: str, answer: Answer) -> Answer | None:
         """The answer with the draft's sentences up to the first that may not leave; None, if that is none of them."""
@@ -119,10 +126,13 @@ class FactUnit:
     def released(self, answer: Answer) -> tuple[str, frozenset[str]]:
         """The reply as it leaves, and the ids of the facts it states."""
         said = " ".join((*answer.worded, *joined(answer.spoken, answer.runs_on))) or answer.neutral
-        twice = "doctor" in answer.starter and "doctor" in said
-        if answer.starter and not answer.felt and not answer.worded and not twice:
-            said = f"{answer.starter} {uncapitalised(said)}"
-        text = " ".join(part for part in (answer.felt, said, answer.ask_back) if part)
+        twice = "doctor" in answer.lead and "doctor" in said
+        goes_on = answer.lead.endswith(",")
+        # The model's wording begins as it likes; a sentence may stand before it.
+        if answer.lead and not answer.felt and not twice and not (goes_on and answer.worded):
+            said = f"{answer.lead} {uncapitalised(said) if goes_on else said}"
+        remark = "" if answer.felt else answer.remark
+        text = " ".join(part for part in (answer.felt, said, remark, answer.ask_back) if part)
         if answer.check.passes(text):
             return text, frozenset(fact.fact_id for fact in answer.facts)
         if answer.facts and answer.check.passes(answer.statement):
@@ -145,7 +155,7 @@ class FactUnit:
             allowed=identifiers,
             facts=tuple(chosen),
             neutral=effects.neutral(fallback, random),
-            starter=effects.starter(random),
+            lead=_fitting(effects.lead(random), answers=False),
             runs_on=random.random() < _RUNS_ON,
         )
         return replace(answer, spoken=tuple(reworded(sentence, lay, random) for sentence in answer.sentences))
@@ -212,6 +222,11 @@ def _occasions(question: Asked) -> frozenset[Occasion]:
 def _sentence(text: str) -> str:
     text = text.strip()
     return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _fitting(lead: str, answers: bool) -> str:
+    """ "Thank you for asking" wants a question and its answer; "well," begins anything."""
+    return lead if answers or lead.endswith(",") else ""
 
 
 def _whole_sentences(draft: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Whatever the doctor says and the model writes, what leaves states no fact outside the allowed ones.
 
-The check here shares no code with the Fact Unit: it takes the allowed facts' sentences out of the reply and looks at
-what is left.
+The check here shares no code with the Fact Unit: it takes the allowed facts' sentences and the persona's scripted ones
+(a test of the claim check looks at those) out of the reply and looks at what is left.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,6 +21,7 @@ from simulator_svc.cases.model import Case, Disclosure, Fact
 from simulator_svc.dialogue import ReplySource, Speaker, Turn
 from simulator_svc.language import ModelMessage
 from simulator_svc.patient import Patient, PatientSettings, PatientTurn
+from simulator_svc.personas.effects import scripted_texts
 from simulator_svc.personas.sample import sample_persona
 
 LIBRARY = CaseLibrary.load()
@@ -157,6 +159,11 @@ def says(said: str, fact: Fact) -> list[str]:
     return found
 
 
+@cache
+def said_by_anyone() -> list[str]:
+    return sorted(map(plainly, scripted_texts()), key=len, reverse=True)
+
+
 def outside_allowed(case: Case, turn: PatientTurn) -> set[str]:
     """The words of the reply that no allowed fact accounts for and everyday talk does not either."""
     rest = plainly(turn.text)
@@ -164,6 +171,8 @@ def outside_allowed(case: Case, turn: PatientTurn) -> set[str]:
         if fact.fact_id in turn.allowed:
             for part in says(rest, fact):
                 rest = f" {rest} ".replace(f" {part} ", " | ")
+    for text in said_by_anyone():
+        rest = f" {rest} ".replace(f" {text} ", " | ")
     rest = re.sub(r"\b(all right|no more questions|no longer)\b", " ", rest)
     left = set(re.findall(r"[a-z0-9]+", rest))
     told = {

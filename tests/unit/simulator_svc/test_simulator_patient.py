@@ -207,7 +207,7 @@ async def test_an_inline_fact_that_names_the_diagnosis_is_never_said() -> None:
     for seed in range(20):
         assert "gout" not in patient.open(case, FEELING, seed).text.lower()
     turn = await ask(patient, "When did it start? Do you have gout?", case=case)
-    assert "gout" not in turn.text and turn.text == "Two days ago."
+    assert "gout" not in turn.text and turn.text.startswith("Two days ago.")
 
 
 async def test_an_empty_or_huge_doctor_turn_is_answered() -> None:
