@@ -175,10 +175,8 @@ def _no_pause(manifests: list[Manifest]) -> None:
 
 
 def _inline_secret(manifests: list[Manifest]) -> None:
-    for entry in _container(manifests, "trainer")["env"]:
-        if entry["name"].endswith("SASL_PASSWORD"):
-            del entry["valueFrom"]
-            entry["value"] = "correct horse"
+    entry = {"name": "ANAMNESIS_TRAINER_KAFKA__SASL_PASSWORD", "value": "correct horse"}
+    _container(manifests, "trainer")["env"].append(entry)
 
 
 def _secret_in_config(manifests: list[Manifest]) -> None:
@@ -212,6 +210,16 @@ def _lost_acl(manifests: list[Manifest]) -> None:
 
 def _surplus_acl(manifests: list[Manifest]) -> None:
     _of(manifests, "KafkaUser", "rollout-worker")["spec"]["authorization"]["acls"][0]["operations"] = ["All"]
+
+
+def _certificate_of_another(manifests: list[Manifest]) -> None:
+    volume = next(volume for volume in _spec(manifests, "rollout-worker")["volumes"] if volume["name"] == "kafka")
+    volume["projected"]["sources"][1]["secret"]["name"] = "trainer"
+
+
+def _plaintext_kafka(manifests: list[Manifest]) -> None:
+    data = _config(manifests, "trainer")
+    data["trainer.toml"] = data["trainer.toml"].partition("security_protocol")[0]
 
 
 def _one_replica_in_sync(manifests: list[Manifest]) -> None:
@@ -309,6 +317,8 @@ IN_THE_BASE = (
     Fault("a pod mounts its host", "pod-security", _host_volume),
     Fault("the trainer may not write requests", "kafka", _lost_acl),
     Fault("the worker may do anything to a topic", "kafka", _surplus_acl),
+    Fault("the worker is the trainer to Kafka", "kafka", _certificate_of_another),
+    Fault("the trainer speaks plaintext to Kafka", "kafka", _plaintext_kafka),
     Fault("one lost broker loses messages", "kafka", _one_replica_in_sync),
     Fault("a topic that the code does not know", "kafka", _misspelt_topic),
 )

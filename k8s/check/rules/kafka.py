@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 
 from k8s.check.configuration import Unreadable, settings_of, workload_of
-from k8s.check.manifests import Finding, Manifest, named, of_kind, pods, subject
+from k8s.check.manifests import Finding, Manifest, Pod, named, of_kind, pods, subject
 from k8s.check.topology import outside_calls
 from service_kit.kafka.settings import KafkaSettings
 from service_kit.kafka.topics import DEAD_LETTERS
@@ -34,7 +35,7 @@ def check(manifests: Sequence[Manifest]) -> Iterator[Finding]:
             continue  # the settings rule says so
         kafka = getattr(settings, "kafka", None)
         if isinstance(kafka, KafkaSettings):
-            for message in _wrong_client(manifests, pod.name, kafka):
+            for message in _wrong_client(manifests, pod, kafka):
                 yield Finding(RULE, subject(pod.owner), message)
 
 
@@ -71,15 +72,25 @@ def _users(manifests: Sequence[Manifest]) -> Iterator[Finding]:
             yield Finding(RULE, subject(user), f"may {_shown(allowed)}, and does {_shown(wanted)}")
 
 
-def _wrong_client(manifests: Sequence[Manifest], name: str, kafka: KafkaSettings) -> Iterator[str]:
+def _wrong_client(manifests: Sequence[Manifest], pod: Pod, kafka: KafkaSettings) -> Iterator[str]:
     cluster = named(manifests, "Kafka", "anamnesis")
     listeners = cluster["spec"]["kafka"]["listeners"] if cluster else []
     if kafka.bootstrap not in {f"anamnesis-kafka-bootstrap:{listener['port']}" for listener in listeners}:
         yield f"kafka.bootstrap = {kafka.bootstrap}, where no listener is"
-    if kafka.security_protocol != "SASL_SSL":
-        yield f"kafka.security_protocol = {kafka.security_protocol}"
-    if kafka.sasl_username != name:
-        yield f"kafka.sasl_username = {kafka.sasl_username} is not its own user"
+    if kafka.security_protocol != "SSL" or kafka.ssl_certfile is None:
+        yield f"kafka.security_protocol = {kafka.security_protocol}: the brokers know their clients by certificates"
+        return
+    shown = [
+        source["secret"]["name"]
+        for mount in pod.spec["containers"][0]["volumeMounts"]
+        if PurePosixPath(kafka.ssl_certfile).is_relative_to(mount["mountPath"])
+        for volume in pod.spec["volumes"]
+        if volume["name"] == mount["name"]
+        for source in volume.get("projected", {}).get("sources", [])
+        if any(item["path"] == PurePosixPath(kafka.ssl_certfile).name for item in source["secret"]["items"])
+    ]
+    if shown != [pod.name]:
+        yield f"shows the certificate of {shown}, which is not its own user's"
 
 
 def _shown(operations: dict[str, set[str]]) -> str:

@@ -91,5 +91,5 @@ def test_no_rule_of_our_own_is_waived() -> None:
 def test_the_replay_of_dead_letters_is_given_settings_that_it_takes(base: Sequence[Manifest]) -> None:
     (job,) = pods(read_plain(K8S / "examples" / "dead-letters"))
     given = kafka_settings(variables(job.spec["containers"][0]), None)
-    assert (given.security_protocol, given.sasl_username) == ("SASL_SSL", "dead-letters")
+    assert (given.security_protocol, given.ssl_certfile) == ("SSL", "/etc/anamnesis/kafka/user.crt")
     assert named(base, "KafkaUser", "dead-letters") is not None
