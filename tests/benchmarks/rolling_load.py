@@ -70,7 +70,17 @@ class Tally:
 
 
 class Load:
-    def __init__(self, target: str, run_id: str, persona: patient_pb2.Persona, tally: Tally) -> None:
+    def __init__(
+        self,
+        target: str,
+        run_id: str,
+        persona: patient_pb2.Persona,
+        tally: Tally,
+        *,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        """`retry_seconds`: for how long a user comes back to a service that is away before a call has failed."""
+        self._retry_seconds = retry_seconds
         self._target = target
         self._persona = persona
         self._run_id = run_id
@@ -94,7 +104,7 @@ class Load:
         """One client with connections of its own, like one user's program."""
         choose = random.Random(number)
         async with AnamnesisClient(
-            self._target, call_seconds=60.0, answer_seconds=120.0, retry_seconds=RETRY_SECONDS
+            self._target, call_seconds=60.0, answer_seconds=120.0, retry_seconds=self._retry_seconds
         ) as client:
             actions = self._actions(client, choose)
             while not self._stopping:
@@ -175,7 +185,11 @@ class Load:
                         if error.reason == STREAM_INTERRUPTED and "resume" in error.metadata:
                             self._tally.interrupted[WATCH] += 1
                             absent_since = None
-                        elif begun or error.code is not Code.UNAVAILABLE or now - (absent_since or now) > RETRY_SECONDS:
+                        elif (
+                            begun
+                            or error.code is not Code.UNAVAILABLE
+                            or now - (absent_since or now) > self._retry_seconds
+                        ):
                             self._tally.failed(WATCH, attempts, error)
                             return
                         else:  # refused before it began: the trainer is being replaced
