@@ -1,4 +1,4 @@
-"""The engine's own figures of its last step: running, waiting, cache use, prefix hits."""
+"""The engine's own figures of its last step: running, waiting, cache use, prefix hits, what a draft got accepted."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ class EngineGauges:
         self.kv_cache_usage = 0.0
         self.prefix_queries = 0
         self.prefix_hits = 0
+        self.drafted = 0
+        self.accepted = 0
 
     def stat_logger(self, config: Any, engine_index: int = 0) -> Any:
         """A vLLM stat logger that writes here."""
@@ -38,3 +40,6 @@ class EngineGauges:
         self.kv_cache_usage = stats.kv_cache_usage
         self.prefix_queries += stats.prefix_cache_stats.queries
         self.prefix_hits += stats.prefix_cache_stats.hits
+        if stats.spec_decoding_stats is not None:
+            self.drafted += stats.spec_decoding_stats.num_draft_tokens
+            self.accepted += stats.spec_decoding_stats.num_accepted_tokens

@@ -1,23 +1,28 @@
 """What the service counts and traces. Never any text.
 
-Invariant: each request that reached the engine is counted once as finished, aborted or failed.
+Invariant: each request that reached the engine has a span and is counted once as finished, aborted or failed.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.trace import Span
+from opentelemetry.util.types import AttributeValue
 
+from inference_svc import gen_ai
 from inference_svc.engine import Finish, Rank, Step
 from inference_svc.gauges import EngineGauges
 from service_kit.errors import ServiceError
+from service_kit.spans import ERROR_TYPE, error_type, fail, traced
 
-tracer = trace.get_tracer(__name__)
-meter = metrics.get_meter(__name__)
+_tracer = trace.get_tracer(__name__)
+_meter = metrics.get_meter(__name__)
+ABORTED = "aborted"
 
 
 class RequestRecord:
@@ -25,6 +30,7 @@ class RequestRecord:
         self.generated = 0
         self.cached = 0
         self.finish: Finish | None = None
+        self.began = time.monotonic()
         self.first_token_at: float | None = None
 
     def step(self, step: Step) -> None:
@@ -46,65 +52,90 @@ class Measures:
         self.failed = 0
         self.updates = 0
         self.update_seconds = 0.0
-        self._tokens = meter.create_counter("inference.tokens", unit="{token}", description="Prompt and generated")
-        self._requests = meter.create_counter("inference.requests", unit="{request}", description="By outcome")
-        self._first = meter.create_histogram("inference.time_to_first_token", unit="s")
-        self._duration = meter.create_histogram("inference.request.duration", unit="s")
-        self._update = meter.create_histogram("inference.weights.update.duration", unit="s")
-        for name, attribute in (
-            ("inference.engine.running", "running"),
-            ("inference.engine.waiting", "waiting"),
-            ("inference.engine.kv_cache_usage", "kv_cache_usage"),
+        self._tokens = _meter.create_counter("inference.tokens", unit="{token}", description="Prompt and generated")
+        self._requests = _meter.create_counter("inference.requests", unit="{request}", description="By outcome")
+        self._first = _histogram(
+            "gen_ai.server.time_to_first_token", "Until a request's first token", gen_ai.FIRST_TOKEN_BUCKETS
+        )
+        self._next = _histogram(
+            "gen_ai.server.time_per_output_token", "Of each token after the first", gen_ai.NEXT_TOKEN_BUCKETS
+        )
+        self._duration = _histogram(
+            "gen_ai.server.request.duration", "Until a request's last token", gen_ai.DURATION_BUCKETS
+        )
+        self._update = _histogram(
+            "inference.weights.update.duration", "Until new weights are served", gen_ai.DURATION_BUCKETS
+        )
+        for name, attribute, unit, description in (
+            ("inference.engine.running", "running", "{request}", "Requests in the batch"),
+            ("inference.engine.waiting", "waiting", "{request}", "Requests that wait for a place in the batch"),
+            ("inference.engine.kv_cache_usage", "kv_cache_usage", "1", "Share of the KV cache in use"),
         ):
-            meter.create_observable_gauge(name, [self._observe(attribute)])
-        for name, attribute in (
-            ("inference.prefix_cache.queries", "prefix_queries"),
-            ("inference.prefix_cache.hits", "prefix_hits"),
+            _meter.create_observable_gauge(name, [self._observe(attribute)], unit, description)
+        for name, attribute, description in (
+            ("inference.prefix_cache.queries", "prefix_queries", "Prompt tokens looked up in the prefix cache"),
+            ("inference.prefix_cache.hits", "prefix_hits", "Prompt tokens found in the prefix cache"),
+            ("inference.speculation.drafted", "drafted", "Tokens that the draft proposed; none without speculation"),
+            ("inference.speculation.accepted", "accepted", "Proposed tokens that the model accepted"),
         ):
-            meter.create_observable_counter(name, [self._observe(attribute)], unit="{token}")
+            _meter.create_observable_counter(name, [self._observe(attribute)], "{token}", description)
 
     @contextmanager
-    def request(self, model: str, rank: Rank, prompt_tokens: int) -> Iterator[RequestRecord]:
-        began = time.monotonic()
+    def request(
+        self,
+        operation: gen_ai.Operation,
+        model: str,
+        rank: Rank,
+        prompt_tokens: int,
+        sampling: Mapping[str, AttributeValue],
+    ) -> Iterator[RequestRecord]:
         record = RequestRecord()
-        attributes = {"gen_ai.request.model": model, "anamnesis.priority": rank.name.lower()}
-        with tracer.start_as_current_span("engine.generate", attributes=attributes) as span:
-            outcome = "aborted"  # unless it ends: the caller may go away at any step
+        asked = gen_ai.asked(operation, model) | {"anamnesis.priority": rank.name.lower()}
+        with traced(_tracer, f"{operation} {model}", {**asked, **sampling, gen_ai.RESPONSE_MODEL: model}) as span:
+            outcome, failure = ABORTED, ABORTED  # unless it ends: the caller may go away at any step
             try:
                 yield record
-                outcome = "finished" if record.finish not in (None, Finish.ABORTED) else "aborted"
-            except ServiceError:
-                outcome = "failed"
+                if record.finish in (None, Finish.ABORTED):
+                    fail(span, ABORTED)
+                else:
+                    outcome, failure = "finished", ""
+            except ServiceError as error:
+                outcome, failure = "failed", error_type(error)
                 raise
             finally:
                 self._count(outcome, rank, prompt_tokens, record)
-                span.set_attributes(
-                    {
-                        "gen_ai.usage.input_tokens": prompt_tokens,
-                        "gen_ai.usage.output_tokens": record.generated,
-                        "gen_ai.response.finish_reasons": [str(record.finish or "none")],
-                        "anamnesis.cached_prompt_tokens": record.cached,
-                    }
-                )
-                labels = {"deployment": self._deployment, "priority": rank.name.lower()}
-                self._duration.record(time.monotonic() - began, labels)
-                if record.first_token_at is not None:
-                    self._first.record(record.first_token_at - began, labels)
-
-    def scored(self, model: str, rank: Rank, prompt_tokens: int) -> None:
-        """A choice was scored: one request that generates nothing."""
-        self._count("finished", rank, prompt_tokens, RequestRecord())
+                self._tell(span, record, prompt_tokens)
+                self._time(record, asked | ({ERROR_TYPE: failure} if failure else {}))
 
     def updated(self, seconds: float) -> None:
         self.updates += 1
         self.update_seconds += seconds
         self._update.record(seconds, {"deployment": self._deployment})
 
+    def _tell(self, span: Span, record: RequestRecord, prompt_tokens: int) -> None:
+        span.set_attributes(
+            {
+                gen_ai.INPUT_TOKENS: prompt_tokens,
+                gen_ai.OUTPUT_TOKENS: record.generated,
+                gen_ai.CACHED_TOKENS: record.cached,
+                gen_ai.FINISH_REASONS: [str(record.finish or "none")],
+            }
+        )
+
+    def _time(self, record: RequestRecord, attributes: Mapping[str, AttributeValue]) -> None:
+        now = time.monotonic()
+        self._duration.record(now - record.began, attributes)
+        if record.first_token_at is None or ERROR_TYPE in attributes:
+            return
+        self._first.record(record.first_token_at - record.began, attributes)
+        if record.generated > 1:
+            self._next.record((now - record.first_token_at) / (record.generated - 1), attributes)
+
     def _count(self, outcome: str, rank: Rank, prompt_tokens: int, record: RequestRecord) -> None:
         self.prompt_tokens += prompt_tokens
         self.generated_tokens += record.generated
         self.finished += outcome == "finished"
-        self.aborted += outcome == "aborted"
+        self.aborted += outcome == ABORTED
         self.failed += outcome == "failed"
         labels = {"deployment": self._deployment, "priority": rank.name.lower()}
         self._requests.add(1, {**labels, "outcome": outcome})
@@ -116,3 +147,14 @@ class Measures:
             yield Observation(getattr(self._gauges, attribute), {"deployment": self._deployment})
 
         return observe
+
+
+@contextmanager
+def embedding(model: str, texts: int) -> Iterator[None]:
+    attributes = gen_ai.asked(gen_ai.Operation.EMBEDDINGS, model) | {"anamnesis.texts": texts}
+    with traced(_tracer, f"{gen_ai.Operation.EMBEDDINGS} {model}", attributes):
+        yield
+
+
+def _histogram(name: str, description: str, buckets: tuple[float, ...]) -> metrics.Histogram:
+    return _meter.create_histogram(name, unit="s", description=description, explicit_bucket_boundaries_advisory=buckets)

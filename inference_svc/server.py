@@ -15,6 +15,7 @@ from anamnesis.inference.v1 import inference_pb2 as pb
 from anamnesis.inference.v1 import inference_pb2_grpc
 from inference_svc.embed import Embedder
 from inference_svc.engine import Finish, PauseMode, Rank, Sampling
+from inference_svc.measures import embedding
 from inference_svc.service import Completed, PromptParts, TextService, engine_seed
 from inference_svc.settings import Deployment, InferenceSettings
 from inference_svc.tokens import ChatMessage, Role
@@ -127,7 +128,8 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         if self.embedder is None:
             raise FailedPrecondition("NO_EMBEDDINGS", "this deployment serves no embeddings; the frozen one does")
-        vectors = await self.embedder.embed(list(request.texts))
+        with embedding(self.embedder.model, len(request.texts)):
+            vectors = await self.embedder.embed(list(request.texts))
         return pb.EmbedResponse(
             embeddings=[pb.Embedding(values=vector) for vector in vectors], model=self.embedder.model
         )

@@ -9,9 +9,11 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from inference_svc import gen_ai
 from inference_svc.admission import RequestAdmission
 from inference_svc.choose import ChoiceScore, choose
 from inference_svc.engine import Engine, Finish, Rank, Sampling, Step
+from inference_svc.gen_ai import Operation
 from inference_svc.measures import Measures
 from inference_svc.tokens import ChatMessage, PromptAssembler
 from inference_svc.versions import Run
@@ -89,7 +91,8 @@ class TextService:
         return completed
 
     async def _measured(self, prompt: list[int], sampling: Sampling, rank: Rank) -> AsyncGenerator[Step, None]:
-        with self.measures.request(self.model, rank, len(prompt)) as record:
+        asked = gen_ai.sampled_with(sampling)
+        with self.measures.request(Operation.CHAT, self.model, rank, len(prompt), asked) as record:
             async with aclosing(self.engine.generate(prompt, sampling, rank)) as steps:
                 async for step in steps:
                     record.step(step)
@@ -102,8 +105,10 @@ class TextService:
         encoded = [self._assembler.plain(choice) for choice in choices]
         for index, ids in enumerate(encoded):
             self._check_length([*prompt, *ids], f"{field_name}.choices[{index}]")
-        scores = await choose(self.engine, prompt, encoded, rank)
-        self.measures.scored(self.model, rank, len(prompt))
+        asked = {"anamnesis.choices": len(choices)}
+        with self.measures.request(Operation.CHOOSE, self.model, rank, len(prompt), asked) as record:
+            scores = await choose(self.engine, prompt, encoded, rank)
+            record.finish = Finish.STOP
         return scores
 
 

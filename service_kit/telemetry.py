@@ -1,7 +1,8 @@
 """OpenTelemetry traces and metrics of one process, and the W3C trace context as Kafka headers.
 
 Invariant: every process has a valid trace context, so ids travel and appear in logs; spans and metrics are exported
-only where an OTLP endpoint is set. Shutting down flushes what is buffered and never takes longer than its bound.
+only where an OTLP endpoint is set, and no span has events: an exception's text may quote what a person said. A
+measurement made within a span bears its ids as exemplar. Shutting down flushes what is buffered, within its bound.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from opentelemetry import metrics, trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -67,28 +68,38 @@ def configure_telemetry(service: str, endpoint: str | None) -> Telemetry:
 
 
 def _build(service: str, endpoint: str | None) -> Telemetry:
-    resource = Resource.create(
-        {
-            "service.namespace": "anamnesis",
-            "service.name": service,
-            "service.version": _version(),
-            "service.instance.id": f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
-        }
-    )
+    resource = _resource(service)
     if endpoint is None:
         # Ids are made and passed on, nothing is recorded: this costs a few microseconds a span.
         tracers = TracerProvider(resource=resource, sampler=ParentBased(ALWAYS_OFF), shutdown_on_exit=False)
         trace.set_tracer_provider(tracers)
         return Telemetry(tracers, None)
-    tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
+    tracers = TracerProvider(resource=resource, shutdown_on_exit=False, span_limits=SpanLimits(max_events=0))
     tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint), schedule_delay_millis=1000))
     trace.set_tracer_provider(tracers)
     reader = PeriodicExportingMetricReader(
         OTLPMetricExporter(endpoint=endpoint), export_interval_millis=METRIC_INTERVAL_SECONDS * 1000
     )
-    meters = MeterProvider(metric_readers=[reader], resource=resource, shutdown_on_exit=False)
+    meters = MeterProvider(
+        metric_readers=[reader], resource=resource, shutdown_on_exit=False, exemplar_filter=TraceBasedExemplarFilter()
+    )
     metrics.set_meter_provider(meters)
     return Telemetry(tracers, meters)
+
+
+def _resource(service: str) -> Resource:
+    """OTEL_RESOURCE_ATTRIBUTES adds to it: the pod, and another environment than a developer's."""
+    default = Resource({"deployment.environment.name": "development"})
+    return default.merge(
+        Resource.create(
+            {
+                "service.namespace": "anamnesis",
+                "service.name": service,
+                "service.version": _version(),
+                "service.instance.id": f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
+            }
+        )
+    )
 
 
 def _version() -> str:

@@ -14,6 +14,7 @@ from opentelemetry import metrics, trace
 from pydantic import BaseModel, ConfigDict, Field
 
 from service_kit.errors import InvalidArgument, ServiceError
+from service_kit.spans import traced
 from simulator_svc.cases.model import Case
 from simulator_svc.dialogue import Ending, ReplySource, Speaker, Turn, doctor_turns
 from simulator_svc.language import LanguageModel
@@ -26,7 +27,7 @@ from simulator_svc.units.termination_gate import TerminationGate
 
 _tracer = trace.get_tracer(__name__)
 _replies = metrics.get_meter(__name__).create_counter(
-    "anamnesis.simulator.replies", description="Patient replies by how they left the Fact Unit and how they ended"
+    "anamnesis.simulator.replies", "{reply}", "Patient replies by how they left the Fact Unit and how they ended"
 )
 
 
@@ -92,10 +93,10 @@ class Patient:
         doctor = doctor_turns(dialogue)
         random = Random(f"{seed}:{case.case_id}:{len(doctor)}")
         effects, lay = effects_of(persona), _is_lay(persona)
-        with _tracer.start_as_current_span("simulator.respond", attributes={"case_id": case.case_id}) as span:
-            with _tracer.start_as_current_span("simulator.gate"):
+        with traced(_tracer, "simulator.respond", {"anamnesis.case_id": case.case_id}) as span:
+            with traced(_tracer, "simulator.gate"):
                 ending = self._gate.decide(dialogue, case.diagnosis_names, max_doctor_turns)
-            with _tracer.start_as_current_span("simulator.fact") as chosen:
+            with traced(_tracer, "simulator.fact") as chosen:
                 if ending:
                     answer = self._facts.closing(case, effects, lay, ending, random)
                 else:
@@ -122,7 +123,7 @@ class Patient:
             return self._leave(answer, None, ReplySource.COMPOSED, 0)
         refused = 0
         for rewrite in range(self._settings.max_rewrites + 1):
-            with _tracer.start_as_current_span("simulator.affect", attributes={"rewrite": rewrite}):
+            with traced(_tracer, "simulator.affect", {"anamnesis.rewrite": rewrite}):
                 try:
                     # What is felt is the likelier to be refused: where there is more to say, a rewrite does without.
                     draft = await self._affect.draft(
@@ -130,7 +131,7 @@ class Patient:
                     )
                 except ServiceError:  # no model, no words of its own; the patient answers all the same
                     break
-            with _tracer.start_as_current_span("simulator.fact") as span:
+            with traced(_tracer, "simulator.fact") as span:
                 own = self._facts.faithful_part(draft, answer)
                 span.set_attribute("simulator.passed", own is not None)
             if own:

@@ -39,12 +39,17 @@ class Span:
 
 @dataclass(frozen=True)
 class Metric:
-    """One data point. `value` is a sum's or a gauge's value, or a histogram's count."""
+    """One data point. `value` is a sum's or a gauge's value, or a histogram's count; `kind` is counter, gauge,
+    up_down_counter or histogram; `exemplars` are (trace_id, span_id)."""
 
     service: str
     name: str
     attributes: dict[str, Any]
     value: float
+    unit: str = ""
+    kind: str = ""
+    description: str = ""
+    exemplars: tuple[tuple[str, str], ...] = ()
 
 
 class OtlpReceiver:
@@ -53,6 +58,7 @@ class OtlpReceiver:
     def __init__(self, port: int = 0) -> None:
         self._spans: list[Span] = []
         self._metrics: list[Metric] = []
+        self._raw: list[bytes] = []
         self._arrived = Condition()
         self._server = grpc.server(ThreadPoolExecutor(2, "otlp"), options=[("grpc.max_receive_message_length", -1)])
         add_traces: Any = trace_grpc.add_TraceServiceServicer_to_server  # generated without types
@@ -95,6 +101,20 @@ class OtlpReceiver:
             found = list(self._metrics)
         return [m for m in found if m.name == name and attributes.items() <= m.attributes.items()]
 
+    def latest(self) -> dict[tuple[str, str], list[Metric]]:
+        """Every data point received so far, by service and name."""
+        with self._arrived:
+            found = list(self._metrics)
+        grouped: dict[tuple[str, str], list[Metric]] = {}
+        for point in found:
+            grouped.setdefault((point.service, point.name), []).append(point)
+        return grouped
+
+    def contains(self, text: str) -> bool:
+        """Whether these words stand anywhere in what was exported: names, attributes, events, statuses, resources."""
+        with self._arrived:
+            return any(text.encode() in raw for raw in self._raw)
+
     def wait_for(self, condition: Callable[[Self], Any], timeout_seconds: float = 20.0) -> Any:
         """What `condition` gives as soon as it is true of what was received; fails after the timeout."""
         until = time.monotonic() + timeout_seconds
@@ -113,20 +133,23 @@ class OtlpReceiver:
         with self._arrived:
             self._spans.clear()
             self._metrics.clear()
+            self._raw.clear()
 
-    def _take_spans(self, spans: Iterable[Span]) -> None:
+    def _take_spans(self, spans: Iterable[Span], raw: bytes) -> None:
         with self._arrived:
             self._spans += spans
+            self._raw.append(raw)
             self._arrived.notify_all()
 
-    def _take_metrics(self, metrics: Iterable[Metric]) -> None:
+    def _take_metrics(self, metrics: Iterable[Metric], raw: bytes) -> None:
         with self._arrived:
             self._metrics += metrics
+            self._raw.append(raw)
             self._arrived.notify_all()
 
 
 class _Traces(trace_grpc.TraceServiceServicer):
-    def __init__(self, take: Callable[[Iterable[Span]], None]) -> None:
+    def __init__(self, take: Callable[[Iterable[Span], bytes], None]) -> None:
         self._take = take
 
     def Export(
@@ -134,12 +157,13 @@ class _Traces(trace_grpc.TraceServiceServicer):
     ) -> trace_pb2.ExportTraceServiceResponse:
         for resource in request.resource_spans:
             about = _attributes(resource.resource.attributes)
-            self._take([_span(span, about) for scope in resource.scope_spans for span in scope.spans])
+            spans = [_span(span, about) for scope in resource.scope_spans for span in scope.spans]
+            self._take(spans, resource.SerializeToString())
         return trace_pb2.ExportTraceServiceResponse()
 
 
 class _Metrics(metrics_grpc.MetricsServiceServicer):
-    def __init__(self, take: Callable[[Iterable[Metric]], None]) -> None:
+    def __init__(self, take: Callable[[Iterable[Metric], bytes], None]) -> None:
         self._take = take
 
     def Export(
@@ -153,7 +177,8 @@ class _Metrics(metrics_grpc.MetricsServiceServicer):
                     for scope in resource.scope_metrics
                     for metric in scope.metrics
                     for point in _points(metric, service)
-                ]
+                ],
+                resource.SerializeToString(),
             )
         return metrics_pb2.ExportMetricsServiceResponse()
 
@@ -176,9 +201,22 @@ def _span(span: SpanProto, resource: dict[str, Any]) -> Span:
 
 
 def _points(metric: Any, service: str) -> list[Metric]:
-    data = getattr(metric, metric.WhichOneof("data"))
+    kind = metric.WhichOneof("data")
+    data = getattr(metric, kind)
+    if kind == "sum":
+        kind = "counter" if data.is_monotonic else "up_down_counter"
     return [
-        Metric(service, metric.name, _attributes(point.attributes), float(_value(point))) for point in data.data_points
+        Metric(
+            service,
+            metric.name,
+            _attributes(point.attributes),
+            float(_value(point)),
+            metric.unit,
+            kind,
+            metric.description,
+            tuple((exemplar.trace_id.hex(), exemplar.span_id.hex()) for exemplar in point.exemplars),
+        )
+        for point in data.data_points
     ]
 
 

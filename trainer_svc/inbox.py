@@ -18,7 +18,7 @@ from trainer_svc.ledger import OUTSTANDING, Ledger
 
 logger = logging.getLogger(__name__)
 _ignored = metrics.get_meter(__name__).create_counter(
-    "anamnesis.trainer.trajectories.ignored", description="Trajectories read but not taken, by cause"
+    "anamnesis.trainer.trajectories.ignored", "{trajectory}", "Trajectories read but not taken, by cause"
 )
 
 
@@ -69,11 +69,15 @@ class Inbox:
             elif request.request_id in self._held or self._ledger.outcome(request.request_id) != OUTSTANDING:
                 self._refuse(record)
             else:
-                span = trace.get_current_span(record.context).get_span_context()
-                received = Received(record.message, record.partition, record.offset, span)
-                self._held[request.request_id] = received
-                taken.append(received)
+                with record.processing():
+                    taken.append(self._take(record))
         return taken
+
+    def _take(self, record: Record[rollout_pb2.Trajectory]) -> Received:
+        span = trace.get_current_span(record.context).get_span_context()
+        received = Received(record.message, record.partition, record.offset, span)
+        self._held[record.message.request.request_id] = received
+        return received
 
     def held(self, request_id: str) -> Received | None:
         return self._held.get(request_id)

@@ -1,23 +1,54 @@
 """A step's figures: as StepMetrics for events and plots, and as OpenTelemetry metrics."""
 
+from __future__ import annotations
+
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics
 
-from trainer_svc.engine import StepResult
+from service_kit.errors import ServiceError
 from trainer_svc.groups import FreshMember
 
+if TYPE_CHECKING:  # the engine imports torch
+    from trainer_svc.engine import StepResult
+
 _meter = metrics.get_meter(__name__)
+# One point a step each: what the curves of a run show.
 _gauges = {
-    name: _meter.create_gauge(f"anamnesis.trainer.{name}")
-    for name in ("reward_mean", "length_mean", "tokens_per_second", "mismatch_kl", "staleness", "clip_fraction",
-                 "entropy", "loss", "gradient_norm", "seconds")
-}  # fmt: skip
-_steps = _meter.create_counter("anamnesis.trainer.steps")
-_trained = _meter.create_counter("anamnesis.trainer.trajectories.trained")
+    name: _meter.create_gauge(f"anamnesis.trainer.{name}", unit, description)
+    for name, unit, description in (
+        ("reward_mean", "1", "Mean reward of the trajectories trained on"),
+        ("reward_std", "1", "Spread of the reward within a group, its mean over groups: what there is to learn from"),
+        ("length_mean", "{token}", "Mean length of the sampled turns"),
+        ("tokens_per_second", "{token}/s", "Sampled tokens of the step by its whole time"),
+        ("mismatch_kl", "1", "KL of the sampler's distribution from the trainer's"),
+        ("staleness", "{version}", "Mean age of the trained tokens, in versions of the policy"),
+        ("clip_fraction", "1", "Share of tokens whose ratio was clipped"),
+        ("entropy", "1", "Entropy of the policy, in nats a token"),
+        ("loss", "1", "The objective, negated"),
+        ("gradient_norm", "1", "Norm of the gradient before clipping"),
+        ("seconds", "s", "Whole time of the step"),
+    )
+}
+_steps = _meter.create_counter("anamnesis.trainer.steps", "{step}", "Optimizer steps taken")
+_trained = _meter.create_counter("anamnesis.trainer.trajectories.trained", "{trajectory}", "Trajectories trained on")
+_dropped = _meter.create_counter(
+    "anamnesis.trainer.trajectories.dropped", "{trajectory}", "Requests that ended without use, by purpose and reason"
+)
+_phases = _meter.create_histogram(
+    "anamnesis.trainer.phase.duration",
+    unit="s",
+    description="Time of a step by phase",
+    explicit_bucket_boundaries_advisory=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
+)
+_updates = _meter.create_counter(
+    "anamnesis.trainer.weight_updates", "{update}", "New weights given to a policy replica, by outcome"
+)
+_active = _meter.create_gauge("anamnesis.trainer.run.active", "{run}", "1 while this process plays a run")
 
 
 def step_metrics(
@@ -64,6 +95,25 @@ def record(figures: Mapping[str, Any]) -> None:
         gauge.set(figures[name])
     _steps.add(1)
     _trained.add(figures["trajectories"])
+    for phase, seconds in figures["seconds_by_phase"].items():
+        _phases.record(seconds, {"phase": phase})
+
+
+def count_dropped(purpose: str, reason: str) -> None:
+    _dropped.add(1, {"purpose": purpose, "reason": reason})
+
+
+def count_update(error: ServiceError | None) -> None:
+    _updates.add(1, {"outcome": "updated" if error is None else error.reason})
+
+
+@contextmanager
+def active_run() -> Iterator[None]:
+    _active.set(1)
+    try:
+        yield
+    finally:
+        _active.set(0)
 
 
 def _component_means(members: Sequence[FreshMember]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from service_kit.kafka.topics import ensure_topics
 from service_kit.logs import configure_logging
 from service_kit.settings import load_settings
 from service_kit.telemetry import configure_telemetry
+from trainer_svc import measures
 from trainer_svc.cases import CaseStoreError, read_splits
 from trainer_svc.config import RunConfig
 from trainer_svc.database import connect
@@ -58,7 +59,7 @@ def main() -> None:
     configure_logging("trainer", settings.log_level)
     telemetry = configure_telemetry("trainer", settings.otlp_endpoint)
     try:
-        with alone(settings.run_directory(arguments.run_id)):
+        with alone(settings.run_directory(arguments.run_id)), measures.active_run():
             execute(settings, arguments.run_id, arguments.incarnation)
     finally:
         telemetry.shutdown()

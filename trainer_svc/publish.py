@@ -22,6 +22,7 @@ from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
 from service_kit.errors import ServiceError
 from service_kit.grpc.channel import call_deadline, open_channel, service_error
 from service_kit.tls import TlsSettings
+from trainer_svc import measures
 from trainer_svc.replicas import replicas
 
 WEIGHTS = "model.safetensors"
@@ -121,9 +122,12 @@ class WeightPublisher:
         try:
             stub = inference_pb2_grpc.InferenceServiceStub(channel)
             await stub.UpdateWeights(request, timeout=call_deadline(self._deadline), wait_for_ready=True)
+            measures.count_update(None)
             return None
         except grpc.aio.AioRpcError as error:
-            return service_error(error, f"inference-policy at {target}")
+            refused = service_error(error, f"inference-policy at {target}")
+            measures.count_update(refused)
+            return refused
         finally:
             await channel.close(None)
 

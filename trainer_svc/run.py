@@ -14,6 +14,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from anamnesis.common.v1 import rollout_pb2
+from service_kit.spans import end_with, traced
 from trainer_svc import measures
 from trainer_svc.admission import capacity, whole_groups
 from trainer_svc.checkpoint import Checkpoints
@@ -178,7 +179,13 @@ class Run:
     def train(self) -> None:
         if self._journal.step < self._config.schedule.steps:
             self._progress("training", self._journal.step, self._config.schedule.steps)
-            self._engine.train(self._next_batch, self._after_step)
+            try:
+                self._engine.train(self._next_batch, self._after_step)
+            except BaseException as error:  # the step under way has a span too
+                if self._step.span.is_recording():
+                    end_with(self._step.span, error)
+                    self._step.span.end()
+                raise
 
     def write_report(self) -> None:
         from trainer_svc.report import write_report
@@ -233,10 +240,11 @@ class Run:
             self._journal.step, result, step.groups, step.seconds, time.process_time() - step.cpu_since
         )
         self._journal.history.append(figures)
-        with step.phase("checkpoint"):
+        within = trace.set_span_in_context(step.span)
+        with step.phase("checkpoint"), traced(_tracer, "trainer.checkpoint", context=within):
             self._settle(outcomes)
             self._checkpoint()
-        with step.phase("publish"):
+        with step.phase("publish"), traced(_tracer, "trainer.publish", context=within):
             self.publish_weights()
         figures["seconds_by_phase"] = dict(step.seconds)
         figures["seconds"] = sum(step.seconds.values())
@@ -353,7 +361,9 @@ class Run:
         self._ledger.settle(outcomes, self._checkpoints.next_number())
         self._inbox.settle(outcome.request_id for outcome in outcomes)
         for outcome in outcomes:
-            self._entries.pop(outcome.request_id, None)
+            entry = self._entries.pop(outcome.request_id, None)
+            if outcome.reason:
+                measures.count_dropped(entry.purpose if entry else "", outcome.reason)
 
     def _checkpoint(self) -> None:
         self._journal.bookmark = self._inbox.bookmark()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -26,6 +27,8 @@ from service_kit.errors import ServiceError
 
 Result = TypeVar("Result")
 
+# The instrumentation's default is still the names of 2023.
+_CONVENTIONS = "OTEL_SEMCONV_STABILITY_OPT_IN"
 _CLIENT_GONE = 499  # nobody reads it; it is what the span and the access log say
 
 
@@ -39,6 +42,7 @@ def create_app(backends: Backends, guard: Guard, ready: Callable[[], bool]) -> F
     app.add_exception_handler(ServiceError, _answer_service_error)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
+    os.environ.setdefault(_CONVENTIONS, "http")
     FastAPIInstrumentor.instrument_app(app, excluded_urls="healthz,readyz", exclude_spans=["receive", "send"])
     return app
 

@@ -16,6 +16,7 @@ from rubric_svc.generate.templates import Moment, Template, Templates
 from rubric_svc.judge.matchers.base import is_phrase
 from rubric_svc.judge.verifiable import find
 from rubric_svc.model import Case, Category, Check, Criterion, Dialogue, Dimension, Persona, Rubric, Scope
+from service_kit.spans import traced
 
 _tracer = trace.get_tracer(__name__)
 _MOST_TERMS = 256
@@ -34,7 +35,7 @@ def generate(
     model_criteria: int,
 ) -> Rubric:
     """`model_criteria` is how many of them the judge model answers."""
-    with _tracer.start_as_current_span("rubric.generate") as span:
+    with traced(_tracer, "rubric.generate") as span:
         whole = scope is Scope.WHOLE_DIALOGUE
         situation = assess(case, persona, () if whole else so_far, templates.topics)
         moment = Moment.WHOLE if whole else situation.moment(templates.points)

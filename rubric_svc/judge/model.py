@@ -18,6 +18,7 @@ from opentelemetry import trace
 from rubric_svc.judge.address import without_address
 from rubric_svc.model import Criterion, Dialogue, Outcome, Scope, Speaker, Turn, Verdict
 from service_kit.errors import ServiceError
+from service_kit.spans import fail, traced
 
 _tracer = trace.get_tracer(__name__)
 _PROMPTS = Path(__file__).parent.parent / "prompts"
@@ -68,13 +69,13 @@ class ModelJudge:
     limit_seconds: float
 
     async def judge(self, criteria: Sequence[Criterion], dialogue: Dialogue, scope: Scope) -> list[Verdict]:
-        with _tracer.start_as_current_span("rubric.judge.model") as span:
+        with traced(_tracer, "rubric.judge.model") as span:
             span.set_attribute("rubric.criteria", len(criteria))
             questions = [question(criterion, dialogue, scope, self.turns) for criterion in criteria]
             try:
                 answers = await self.chooser.choose(questions, self.limit_seconds)
             except ServiceError as error:
-                span.set_attribute("rubric.ungraded.reason", error.reason)
+                fail(span, error.reason)
                 return [ungraded(criterion, error.reason) for criterion in criteria]
             if len(answers) != len(criteria):
                 return [ungraded(criterion, "WRONG_ANSWER_COUNT") for criterion in criteria]

@@ -14,8 +14,8 @@ from rubric_svc.judge.evidence import Evidence
 from rubric_svc.model import Criterion, Dialogue, Outcome, Rubric, Scope, Speaker, Verdict
 
 _meter = metrics.get_meter(__name__)
-_verdicts = _meter.create_counter("anamnesis.rubric.verdicts", description="Verdicts by outcome and check")
-_ungraded = _meter.create_counter("anamnesis.rubric.ungraded", description="Criteria that got no verdict, by reason")
+_verdicts = _meter.create_counter("anamnesis.rubric.verdicts", "{verdict}", "Verdicts by outcome and check")
+_ungraded = _meter.create_counter("anamnesis.rubric.ungraded", "{criterion}", "Criteria that got no verdict, by reason")
 
 _LEFT_OUT = " (left out: words that speak to the judge)"
 

@@ -11,6 +11,7 @@ from rubric_svc.judge.matchers import MATCHERS
 from rubric_svc.judge.matchers.base import SHARE, read_terms
 from rubric_svc.judge.text import Span
 from rubric_svc.model import Check, Criterion, Outcome, Verdict
+from service_kit.spans import traced
 
 _tracer = trace.get_tracer(__name__)
 _QUOTED = 120
@@ -22,7 +23,7 @@ def validate(check: Check) -> None:
 
 
 def judge(criteria: list[Criterion], evidence: Evidence) -> list[Verdict]:
-    with _tracer.start_as_current_span("rubric.judge.verifiable") as span:
+    with traced(_tracer, "rubric.judge.verifiable") as span:
         span.set_attribute("rubric.criteria", len(criteria))
         return [verdict(criterion, evidence) for criterion in criteria]
 

@@ -15,11 +15,12 @@ from typing import Any
 import grpc
 from opentelemetry import context as contexts
 from opentelemetry import metrics, propagate, trace
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanKind
 
 from service_kit.errors import Code
 from service_kit.grpc.handlers import Context
-from service_kit.grpc.rpc_attributes import rpc_attributes
+from service_kit.grpc.rpc_attributes import DURATION_BUCKETS, STATUS_CODE, rpc_attributes, status_name
+from service_kit.spans import ERROR_TYPE, fail
 
 _OURS = {
     Code.UNKNOWN,
@@ -31,7 +32,10 @@ _OURS = {
 }
 _tracer = trace.get_tracer(__name__)
 _duration = metrics.get_meter(__name__).create_histogram(
-    "rpc.server.call.duration", unit="s", description="From the request's arrival to the last response"
+    "rpc.server.call.duration",
+    unit="s",
+    description="From a request's arrival to the last response",
+    explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
 )
 
 
@@ -57,12 +61,14 @@ async def telemetry(method: str, context: Context) -> AsyncIterator[None]:
         code = Code.DEADLINE_EXCEEDED if remaining is not None and remaining <= 0 else Code.CANCELLED
         raise
     finally:
-        attributes["rpc.grpc.status_code"] = code
-        span.set_attribute("rpc.grpc.status_code", code)
+        attributes[STATUS_CODE] = status_name(code)
+        span.set_attribute(STATUS_CODE, status_name(code))
         if code in _OURS:
-            span.set_status(Status(StatusCode.ERROR, Code(code).name))
-        span.end()
+            attributes[ERROR_TYPE] = status_name(code)
+            fail(span, status_name(code))
+        # While the span is current: the measurement's exemplar names it.
         _duration.record(time.perf_counter() - started, attributes)
+        span.end()
 
 
 def _told(context: Context) -> int:

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -19,14 +19,15 @@ from google.protobuf.message import Message
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.admin import KafkaAdminClient, MemberToRemove
 from kafka.errors import RetriableError
-from opentelemetry import metrics
 from opentelemetry.context import Context
+from opentelemetry.trace import Span
 
 from service_kit.errors import InvalidArgument, ServiceError, Unavailable
 from service_kit.kafka.dead_letter import DeadLetters
 from service_kit.kafka.envelope import Undecodable, unpack
 from service_kit.kafka.failures import kafka_failures
 from service_kit.kafka.lag import Lag
+from service_kit.kafka.messaging import consumed, processing
 from service_kit.kafka.producer import Delivery, EventProducer, Place
 from service_kit.kafka.rebalance import NO_LONGER_OURS, OnPartitions, Rebalance
 from service_kit.kafka.settings import KafkaSettings, connection_options
@@ -35,9 +36,6 @@ from service_kit.telemetry import context_from_headers
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Message)
 
-_consumed = metrics.get_meter(__name__).create_counter(
-    "anamnesis.kafka.consumed", unit="{message}", description="Messages read and decoded, by topic"
-)
 _KEEP_ALIVE_MS = 50
 _LOOK_MS = 5
 _REST_MS = 100
@@ -56,6 +54,11 @@ class Record(Generic[M]):
     context: Context = field(repr=False)
     value: bytes = field(default=b"", repr=False)
     headers: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+    group: str | None = None
+
+    def processing(self) -> AbstractContextManager[Span]:
+        """The span of the work on this message, current while it lasts."""
+        return processing(self.topic, self.partition, self.offset, group=self.group, context=self.context)
 
 
 class EventConsumer(Generic[M]):
@@ -148,7 +151,7 @@ class EventConsumer(Generic[M]):
                     self._consumer.seek(partition, batch[0].offset)
                 raise
         if records:
-            _consumed.add(len(records), {"topic": self._topic})
+            consumed(self._topic, self._group, len(records))
         return records
 
     def keep_alive(self) -> None:
@@ -265,6 +268,7 @@ class EventConsumer(Generic[M]):
             context=context_from_headers(headers),
             value=raw.value,
             headers=headers,
+            group=self._group,
         )
 
     def _bury(self, raw: Any, headers: tuple[tuple[str, bytes], ...], error: Undecodable) -> Delivery | None:

@@ -12,19 +12,14 @@ from typing import Any
 from google.protobuf.message import Message
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
-from opentelemetry import metrics, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from service_kit.kafka.envelope import headers_of
 from service_kit.kafka.failures import as_service_error, kafka_failures
+from service_kit.kafka.messaging import Sending
 from service_kit.kafka.settings import KafkaSettings, connection_options
 from service_kit.telemetry import trace_headers
 
-_tracer = trace.get_tracer(__name__)
-_published = metrics.get_meter(__name__).create_counter(
-    "anamnesis.kafka.published", unit="{message}", description="Messages sent, by topic and outcome"
-)
 # Above the message itself: the batch, the key, the headers.
 _FRAMING_BYTES = 16 * 1024
 
@@ -88,27 +83,15 @@ class EventProducer:
         context: Context | None = None,
     ) -> Delivery:
         """As publish, for bytes that are no message, such as a dead letter."""
-        span = _tracer.start_span(
-            f"{topic} publish",
-            context=context,
-            kind=SpanKind.PRODUCER,
-            attributes={
-                "messaging.system": "kafka",
-                "messaging.operation.name": "publish",
-                "messaging.operation.type": "send",
-                "messaging.destination.name": topic,
-                "messaging.client.id": self._client_id,
-                "messaging.message.body.size": len(value or b""),
-            },
-        )
-        headers = [*headers, *trace_headers(trace.set_span_in_context(span))]
+        sending = Sending(topic, self._client_id, len(value or b""), context)
+        headers = [*headers, *trace_headers(sending.context)]
         try:
             future = self._producer.send(topic, value=value, key=key, headers=headers)
         except KafkaError as error:
-            _failed(span, topic, error)
+            sending.failed(error)
             raise as_service_error(error, self._settings.bootstrap) from error
-        future.add_callback(_stored, span, topic)
-        future.add_errback(_failed, span, topic)
+        future.add_callback(lambda stored: sending.stored(stored.partition, stored.offset))
+        future.add_errback(sending.failed)
         return Delivery(future, self._settings.bootstrap)
 
     def flush(self, timeout: float | None = None) -> None:
@@ -120,16 +103,3 @@ class EventProducer:
         """Flush, then close, within `timeout` (by default the delivery timeout)."""
         with kafka_failures(self._settings.bootstrap):
             self._producer.close(self._settings.delivery_timeout_seconds if timeout is None else timeout)
-
-
-def _stored(span: Span, topic: str, stored: Any) -> None:
-    span.set_attribute("messaging.destination.partition.id", str(stored.partition))
-    span.set_attribute("messaging.kafka.offset", stored.offset)
-    span.end()
-    _published.add(1, {"topic": topic, "outcome": "stored"})
-
-
-def _failed(span: Span, topic: str, error: BaseException) -> None:
-    span.set_status(Status(StatusCode.ERROR, type(error).__name__))
-    span.end()
-    _published.add(1, {"topic": topic, "outcome": type(error).__name__})

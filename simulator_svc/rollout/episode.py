@@ -34,6 +34,7 @@ from anamnesis.common.v1.rollout_pb2 import (
 from anamnesis.common.v1.rubric_pb2 import Score
 from anamnesis.rubric.v1.rubric_pb2 import Scope, ScoreDialogueRequest, ScoreDialogueResponse
 from service_kit.errors import DeadlineExceeded, ServiceError
+from service_kit.spans import traced
 from simulator_svc.cases.library import CaseLibrary
 from simulator_svc.cases.model import Case
 from simulator_svc.dialogue import Ending, Turn
@@ -100,7 +101,7 @@ class _Play:
     def phase(self, name: str, **attributes: int) -> Iterator[None]:
         """A span of its own, and the phase's share of the episode's time."""
         started = time.perf_counter()
-        with tracer.start_as_current_span(f"rollout.{name}", attributes=attributes):
+        with traced(tracer, f"rollout.{name}", attributes):
             try:
                 yield
             finally:

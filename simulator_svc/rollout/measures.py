@@ -11,11 +11,14 @@ from anamnesis.common.v1.rollout_pb2 import RolloutKind, TerminalState, Trajecto
 
 _meter = metrics.get_meter(__name__)
 _episodes = _meter.create_counter(
-    "anamnesis.rollout.episodes", description="Terminal records by kind, state and reason"
+    "anamnesis.rollout.episodes", "{episode}", "Terminal records by kind, state and reason"
 )
 _tokens = _meter.create_counter("anamnesis.rollout.tokens", unit="{token}", description="Tokens of played sequences")
 _seconds = _meter.create_histogram(
-    "anamnesis.rollout.episode.duration", unit="s", description="From taken to published"
+    "anamnesis.rollout.episode.duration",
+    unit="s",
+    description="From taken to published",
+    explicit_bucket_boundaries_advisory=(0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600),
 )
 
 
@@ -38,5 +41,5 @@ def observe(playing: Callable[[], int]) -> None:
         return [Observation(playing())]
 
     _meter.create_observable_gauge(
-        "anamnesis.rollout.episodes.playing", callbacks=[callback], description="Episodes played now"
+        "anamnesis.rollout.episodes.playing", [callback], "{episode}", "Episodes played now"
     )

@@ -18,7 +18,7 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from opentelemetry import trace
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span
 
 from anamnesis.common.v1.rollout_pb2 import (
     Purpose,
@@ -30,6 +30,7 @@ from anamnesis.common.v1.rollout_pb2 import (
 from service_kit.errors import ResourceExhausted, Unavailable
 from service_kit.kafka.consumer import EventConsumer, Record
 from service_kit.kafka.producer import EventProducer
+from service_kit.spans import fail, traced
 from simulator_svc.rollout import measures
 from simulator_svc.rollout.commits import CommitTracker
 from simulator_svc.rollout.episode import without_content
@@ -144,23 +145,11 @@ class RolloutWorker:
                 lambda: self._on_consumer(self._consumer.reject, record, "UNADDRESSABLE", "no request_id or no run_id")
             )
         else:
-            with tracer.start_as_current_span(
-                "rollout.episode",
-                context=record.context,
-                kind=SpanKind.CONSUMER,
-                attributes={
-                    "anamnesis.request_id": request.request_id,
-                    "anamnesis.run_id": request.run_id,
-                    "anamnesis.group_id": request.group_id,
-                    "anamnesis.kind": RolloutKind.Name(request.kind) if request.kind in RolloutKind.values() else "",
-                    "anamnesis.purpose": Purpose.Name(request.purpose) if request.purpose in Purpose.values() else "",
-                },
-            ) as span:
+            with record.processing(), traced(tracer, "rollout.episode", _attributes(request)) as span:
                 trajectory = await self._played(request)
-                span.set_attribute("anamnesis.terminal_state", TerminalState.Name(trajectory.terminal_state))
-                span.set_attribute("anamnesis.reasons", list(trajectory.reasons))
+                _tell(span, trajectory)
                 await self._patience.attempt(partial(asyncio.to_thread, self._publish, trajectory))
-            measures.count(trajectory, time.perf_counter() - started)
+                measures.count(trajectory, time.perf_counter() - started)
         self._tracker.finish(record.partition, record.offset)
         del self._playing[record.partition, record.offset]
 
@@ -233,3 +222,20 @@ class RolloutWorker:
     async def _on_consumer(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """A call of the consumer, in its one thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
+
+
+def _attributes(request: RolloutRequest) -> dict[str, str]:
+    return {
+        "anamnesis.request_id": request.request_id,
+        "anamnesis.run_id": request.run_id,
+        "anamnesis.group_id": request.group_id,
+        "anamnesis.kind": RolloutKind.Name(request.kind) if request.kind in RolloutKind.values() else "",
+        "anamnesis.purpose": Purpose.Name(request.purpose) if request.purpose in Purpose.values() else "",
+    }
+
+
+def _tell(span: Span, trajectory: Trajectory) -> None:
+    state = TerminalState.Name(trajectory.terminal_state)
+    span.set_attributes({"anamnesis.terminal_state": state, "anamnesis.reasons": list(trajectory.reasons)})
+    if state.endswith("_ERROR"):
+        fail(span, trajectory.reasons[0] if trajectory.reasons else state)

@@ -42,7 +42,7 @@ def trained_trace(stack: Any, smoke_run: FinishedRun) -> list[Span]:
     def complete(receiver: OtlpReceiver) -> list[Span] | None:
         spans = receiver.spans(trace_id=trace_id)
         names = {span.name for span in spans}
-        published = sum(span.name.endswith(" publish") for span in spans)
+        published = sum(span.kind == "PRODUCER" for span in spans)
         return spans if {"trainer.request", "rollout.episode", "rollout.scoring"} <= names and published == 2 else None
 
     spans: list[Span] = otlp.wait_for(complete, PATIENCE_SECONDS)
@@ -55,7 +55,8 @@ def test_the_trainers_request_is_the_root_and_the_worker_continues_it(trained_tr
     (episode,) = [span for span in trained_trace if span.name == "rollout.episode"]
     path = path_to_root(episode, trained_trace)
     assert path[0] == "trainer trainer.request"
-    assert path[1] == "trainer anamnesis.rollout.requests.v1 publish"
+    assert path[1] == "trainer send anamnesis.rollout.requests.v1"
+    assert path[2] == "rollout process anamnesis.rollout.requests.v1"
 
 
 def test_the_doctors_turn_reaches_the_policy_and_the_score_reaches_the_rubric(trained_trace: list[Span]) -> None:
@@ -73,7 +74,7 @@ def test_the_doctors_turn_reaches_the_policy_and_the_score_reaches_the_rubric(tr
 def test_the_trajectory_is_published_in_the_same_trace_and_the_step_links_to_it(
     trained_trace: list[Span], stack: Any, smoke_run: FinishedRun
 ) -> None:
-    (published,) = [span for span in trained_trace if span.name == "anamnesis.rollout.trajectories.v1 publish"]
+    (published,) = [span for span in trained_trace if span.name == "send anamnesis.rollout.trajectories.v1"]
     assert any(step.endswith("rollout.episode") for step in path_to_root(published, trained_trace))
     steps = of_run(stack.otlp, "trainer.step", smoke_run.run.run_id)
     links = {link for step in steps for link in step.links}

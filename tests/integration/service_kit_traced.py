@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.trace import SpanKind
 
 from anamnesis.simulator.v1 import simulator_pb2 as pb
 from anamnesis.simulator.v1 import simulator_pb2_grpc as services
@@ -45,7 +44,7 @@ def read(settings: KafkaSettings, topic: str) -> None:
     while not records and time.monotonic() < until:
         records = consumer.poll(1.0)
     for record in records:
-        with trace.get_tracer("test").start_as_current_span("episode", context=record.context, kind=SpanKind.CONSUMER):
+        with record.processing():
             pass
     consumer.close()
 

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unittest.mock import ANY
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_one_trace_links_every_hop(received: OtlpReceiver) -> None:
         )
     )
     producer = only(received.spans(trace_id=root.trace_id, kind="PRODUCER"))
-    consumer = only(received.spans(name="episode"))
+    consumer = only(received.spans(kind="CONSUMER"))
     chain = [root, first_client, first_server, second_client, second_server]
     assert [span.parent_id for span in chain] == ["", *(span.span_id for span in chain[:-1])]
     assert producer.parent_id == root.span_id
@@ -82,31 +83,66 @@ def test_one_trace_links_every_hop(received: OtlpReceiver) -> None:
 
 def test_spans_carry_the_attributes_that_name_the_rpc(received: OtlpReceiver) -> None:
     server = only([s for s in received.spans(kind="SERVER") if s.name.endswith("/ListCases")])
-    assert server.attributes["rpc.system"] == "grpc"
-    assert server.attributes["rpc.service"] == "anamnesis.simulator.v1.PatientSimulatorService"
-    assert server.attributes["rpc.method"] == "ListCases"
-    assert server.attributes["rpc.grpc.status_code"] == 0
-    assert {"service.name", "service.version", "service.instance.id"} <= server.resource.keys()
+    assert server.name == "anamnesis.simulator.v1.PatientSimulatorService/ListCases"
+    assert server.attributes == {
+        "rpc.system.name": "grpc",
+        "rpc.method": server.name,
+        "rpc.response.status_code": "OK",
+    }
+    client = only([s for s in received.spans(kind="CLIENT") if s.name == server.name])
+    assert client.attributes == {**server.attributes, "server.address": "127.0.0.1", "server.port": ANY}
+    assert {"service.namespace", "service.name", "service.version", "service.instance.id"} <= server.resource.keys()
+    assert server.resource["deployment.environment.name"] == "development"
 
 
 def test_a_stream_that_is_dropped_has_ended_spans_on_both_sides(received: OtlpReceiver) -> None:
     client = only([s for s in received.spans(kind="CLIENT") if s.name.endswith("/Consult")])
     server = only([s for s in received.spans(kind="SERVER") if s.name.endswith("/Consult")])
     assert server.parent_id == client.span_id
-    assert client.error and client.attributes["rpc.grpc.status_code"] == 1
+    assert client.error
+    assert client.attributes["rpc.response.status_code"] == client.attributes["error.type"] == "CANCELLED"
+    assert not server.error
 
 
-def test_the_producers_span_says_where_the_message_lies(received: OtlpReceiver) -> None:
-    attributes = only(received.spans(kind="PRODUCER")).attributes
-    assert attributes["messaging.system"] == "kafka"
-    assert attributes["messaging.kafka.offset"] == 0
+def test_both_ends_of_a_topic_say_where_the_message_lies(received: OtlpReceiver) -> None:
+    sent, processed = only(received.spans(kind="PRODUCER")), only(received.spans(kind="CONSUMER"))
+    topic = sent.attributes["messaging.destination.name"]
+    assert (sent.name, processed.name) == (f"send {topic}", f"process {topic}")
+    common = {
+        "messaging.system": "kafka",
+        "messaging.destination.name": topic,
+        "messaging.destination.partition.id": ANY,
+        "messaging.kafka.offset": 0,
+    }
+    assert sent.attributes == common | {
+        "messaging.operation.name": "send",
+        "messaging.operation.type": "send",
+        "messaging.client.id": "caller",
+        "messaging.message.body.size": 4,
+    }
+    assert processed.attributes == common | {
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.consumer.group.name": "readers",
+    }
 
 
 def test_metrics_come_out_too(received: OtlpReceiver) -> None:
-    served = received.metrics("rpc.server.call.duration", **{"rpc.method": "GetCase", "rpc.grpc.status_code": 0})
-    assert served[-1].value == 1
-    assert received.metrics("anamnesis.kafka.published", outcome="stored")[-1].value == 1
-    assert received.metrics("anamnesis.kafka.consumed")[-1].value == 1
+    for side in ("server", "client"):
+        method = "anamnesis.simulator.v1.PatientSimulatorService/GetCase"
+        served = received.metrics(
+            f"rpc.{side}.call.duration", **{"rpc.method": method, "rpc.response.status_code": "OK"}
+        )
+        assert served[-1].value == 1 and (served[-1].unit, served[-1].kind) == ("s", "histogram")
+    for name in ("messaging.client.sent.messages", "messaging.client.consumed.messages", "messaging.process.duration"):
+        assert received.metrics(name)[-1].value == 1
+
+
+def test_a_duration_bears_the_trace_that_it_was_measured_in(received: OtlpReceiver) -> None:
+    root = only(received.spans(name="step"))
+    server = only([s for s in received.spans(trace_id=root.trace_id, kind="SERVER") if s.name.endswith("/GetCase")])
+    measured = received.metrics("rpc.server.call.duration", **{"rpc.method": server.name})
+    assert measured[-1].exemplars == ((server.trace_id, server.span_id),)
 
 
 def test_a_collector_that_is_not_there_does_not_hold_up_the_end() -> None:
