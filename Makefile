@@ -116,6 +116,10 @@ $(K8S_TOOLS)/.installed: k8s/check/requirements.lock | $(VENV)/.created
 k8s-check: setup $(K8S_TOOLS)/.installed ## the manifests and Dockerfiles: rendered, validated, scanned; planted faults are found
 	@$(BIN)/python -m k8s.check --tools $(K8S_TOOLS)/bin
 
+.PHONY: dashboards
+dashboards: setup ## the Grafana dashboards, out of their code
+	@$(BIN)/python -m k8s.dashboards.generate
+
 .PHONY: image-pins
 image-pins: setup ## the pinned packages of each image, out of requirements.lock
 	@$(BIN)/python -m k8s.docker.pins
