@@ -32,7 +32,7 @@ RECORDED = {rule["record"] for rule in rules() if "record" in rule}
 
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(PROMTOOL), *arguments], capture_output=True, text=True, timeout=120)
+    return subprocess.run([str(PROMTOOL), *arguments], capture_output=True, text=True, timeout=250)
 
 
 def test_every_rule_reads_metrics_of_the_table_or_what_another_rule_records() -> None:
