@@ -87,7 +87,10 @@ ROLLOUT = Dashboard(
                 ),
                 Panel("Duration", quantiles("anamnesis.rollout.episode.duration", "kind"), "s", exemplars=True),
                 Panel("Played now", [Query(now("anamnesis.rollout.episodes.playing"), "playing")]),
-                Panel("Requests that wait on the broker", [Query(now("anamnesis.rollout.consumer.lag"), "lag")]),
+                Panel(
+                    "Messages that wait on the broker",
+                    [Query(now("anamnesis.kafka.consumer.lag", "topic, group"), "{{topic}} {{group}}")],
+                ),
                 Panel("Tokens a second", [Query(rate("anamnesis.rollout.tokens", "part"), "{{part}}")]),
             ],
         ),

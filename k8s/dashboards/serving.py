@@ -278,7 +278,10 @@ KAFKA = Dashboard(
                     "s",
                     exemplars=True,
                 ),
-                Panel("Requests that wait on the broker", [Query(now("anamnesis.rollout.consumer.lag"), "lag")]),
+                Panel(
+                    "Messages that wait on the broker",
+                    [Query(now("anamnesis.kafka.consumer.lag", "topic, group"), "{{topic}} {{group}}")],
+                ),
                 Panel(
                     "Dead letters",
                     [Query(rate("anamnesis.kafka.dead_letters", "topic, reason"), "{{topic}} {{reason}}")],

@@ -40,6 +40,4 @@ def observe(playing: Callable[[], int]) -> None:
     def callback(_: CallbackOptions) -> Iterable[Observation]:
         return [Observation(playing())]
 
-    _meter.create_observable_gauge(
-        "anamnesis.rollout.episodes.playing", [callback], "{episode}", "Episodes played now"
-    )
+    _meter.create_observable_gauge("anamnesis.rollout.episodes.playing", [callback], "{episode}", "Episodes played now")

@@ -59,7 +59,7 @@ def main() -> None:
 
     Measures("policy", EngineGauges())
     Admission("test", 1)
-    rollout.observe(lambda: 0, lambda: 0)
+    rollout.observe(lambda: 0)
 
 
 if __name__ == "__main__":
