@@ -22,6 +22,9 @@ from service_kit.tls import TlsSettings
 
 DEPENDENCY = "candidate"
 _RETRIES = 3
+# inference_svc's reason for a dialogue that its model cannot take; OpenAI's code for the same.
+PROMPT_TOO_LONG = "PROMPT_TOO_LONG"
+_CONTEXT_EXCEEDED = "context_length_exceeded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,9 @@ class OpenAICandidate:
         except openai.APIConnectionError as error:
             raise Unavailable(DEPENDENCY, "cannot be reached") from error
         except openai.APIStatusError as error:
+            reason = PROMPT_TOO_LONG if error.code == _CONTEXT_EXCEEDED else "CANDIDATE_REFUSED"
             raise ServiceError(
-                Code.FAILED_PRECONDITION, "CANDIDATE_REFUSED", f"the candidate answered {error.status_code}"
+                Code.FAILED_PRECONDITION, reason, f"the candidate answered {error.status_code}"
             ) from error
         return completion.choices[0].message.content or ""
 

@@ -15,9 +15,10 @@ from anamnesis.common.v1 import dialogue_pb2, patient_pb2
 from anamnesis.simulator.v1 import simulator_pb2, simulator_pb2_grpc
 from rubric_svc import mapping
 from rubric_svc.case_store import CaseStore
-from rubric_svc.evaluate.candidate import Candidate
+from rubric_svc.evaluate.candidate import PROMPT_TOO_LONG, Candidate
 from rubric_svc.evaluate.journal import Performance
 from rubric_svc.model import Case, Persona, Speaker, Turn
+from service_kit.errors import ServiceError
 from service_kit.grpc.channel import call_deadline, open_channel, service_error
 from service_kit.tls import TlsSettings
 
@@ -60,7 +61,14 @@ class Patients:
         turns = [Turn(Speaker.PATIENT, patient.opening)]
         ending = "turn_limit"
         for _ in range(most_turns):
-            spoken = await candidate.answer((Turn(Speaker.SYSTEM, INSTRUCTIONS), *turns))
+            try:
+                spoken = await candidate.answer((Turn(Speaker.SYSTEM, INSTRUCTIONS), *turns))
+            except ServiceError as error:
+                # The consultation has outgrown the candidate's context: what was said until then is judged.
+                if error.reason != PROMPT_TOO_LONG or len(turns) == 1:
+                    raise
+                ending = "over_long"
+                break
             turns.append(Turn(Speaker.DOCTOR, spoken.strip() or "…"))
             answer = await self._call(
                 "Respond",

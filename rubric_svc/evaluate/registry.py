@@ -12,6 +12,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextvars import Context
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -113,7 +114,8 @@ class Evaluations:
                     await self._changed.wait()
 
     def _launch(self, status: Status) -> None:
-        task = asyncio.create_task(self._run(status), name=status.evaluation_id)
+        # In a context of its own: an evaluation outlives the call that started it, and that call's deadline.
+        task = asyncio.create_task(self._run(status), name=status.evaluation_id, context=Context())
         self._tasks[status.evaluation_id] = task
         task.add_done_callback(lambda _: self._tasks.pop(status.evaluation_id, None))
 
