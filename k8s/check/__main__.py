@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from k8s.check.faults import FAULTS, Fault
+from k8s.check.faults import FAULTS, IN_DOCKERFILES, DockerFault, Fault
 from k8s.check.manifests import K8S, Finding, Manifest
 from k8s.check.rules import GENERAL, WHOLE, findings
 from k8s.check.tools import ToolFailed, Tools, dockerfile_findings, policy_findings, schema_findings
@@ -21,6 +22,7 @@ from k8s.check.waivers import apart, read_waivers
 
 # The overlay that has every kind of thing in it: faults are planted there.
 RICHEST = "cpu"
+DOCKER = K8S / "docker"
 
 Sets = dict[str, list[Manifest]]
 
@@ -35,7 +37,7 @@ def main() -> int:
         examples = {path.name: tools.render(path) for path in sorted((K8S / "examples").iterdir())}
         found = everything_found(tools, overlays, examples)
         against, waived = apart(found, read_waivers())
-        uncaught = unseen_faults(tools, overlays[RICHEST])
+        uncaught: list[Fault | DockerFault] = [*unseen_faults(tools, overlays[RICHEST]), *unseen_docker_faults(tools)]
     except ToolFailed as failed:
         console.print(f"error: {failed}", style="red", markup=False)
         return 1
@@ -48,12 +50,13 @@ def main() -> int:
         console.print(f"  waived, {count} times: {waiver.rule}. {' '.join(waiver.reason.split())}", markup=False)
     for fault in uncaught:
         console.print(f"  not seen by {fault.caught_by}: {fault.name}", style="red", markup=False)
+    planted = len(FAULTS) + len(IN_DOCKERFILES)
     figures = {
         "manifests": sum(len(manifests) for manifests in [*overlays.values(), *examples.values()]),
         "findings": len(against),
         "waived": len(waived),
-        "faults_planted": len(FAULTS),
-        "faults_caught": len(FAULTS) - len(uncaught),
+        "faults_planted": planted,
+        "faults_caught": planted - len(uncaught),
     }
     print(f"figures: {json.dumps(figures)}")
     return 1 if against or uncaught else 0
@@ -73,7 +76,7 @@ def everything_found(tools: Tools, overlays: Sets, examples: Sets) -> list[Findi
         held = set(findings(base, GENERAL))
         found += [finding for finding in findings([*base, *manifests], GENERAL) if finding not in held]
         assert manifests, f"{name} is empty"
-    found += dockerfile_findings(tools, sorted((K8S / "docker").glob("*.Dockerfile")))
+    found += dockerfile_findings(tools, sorted(DOCKER.glob("*.Dockerfile")))
     return found
 
 
@@ -93,12 +96,23 @@ def unseen_faults(tools: Tools, whole: Sequence[Manifest]) -> list[Fault]:
     return unseen
 
 
+def unseen_docker_faults(tools: Tools) -> list[DockerFault]:
+    unseen = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for fault in IN_DOCKERFILES:
+            file = Path(scratch) / fault.file
+            file.write_text(fault.planted((DOCKER / fault.file).read_text(encoding="utf-8")), encoding="utf-8")
+            if not _names_rule(fault, list(dockerfile_findings(tools, [file]))):
+                unseen.append(fault)
+    return unseen
+
+
 def _seen(fault: Fault, whole: Sequence[Manifest], found: Sequence[Finding]) -> bool:
     before = set(findings(whole))
     return _names_rule(fault, [finding for finding in found if finding not in before])
 
 
-def _names_rule(fault: Fault, found: Sequence[Finding]) -> bool:
+def _names_rule(fault: Fault | DockerFault, found: Sequence[Finding]) -> bool:
     return any(finding.rule == fault.caught_by for finding in found)
 
 

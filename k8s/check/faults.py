@@ -27,6 +27,21 @@ class Fault:
         return faulty
 
 
+@dataclass(frozen=True)
+class DockerFault:
+    """A line of a Dockerfile, changed; hadolint must see it."""
+
+    name: str
+    caught_by: str
+    file: str
+    line: str
+    planted_line: str
+
+    def planted(self, text: str) -> str:
+        assert self.line in text, f"{self.file} has no {self.line} to plant a fault in"
+        return text.replace(self.line, self.planted_line, 1)
+
+
 def _of(manifests: Sequence[Manifest], kind: str, name: str) -> Manifest:
     manifest = named(manifests, kind, name)
     assert manifest is not None, f"there is no {kind}/{name} to plant a fault in"
@@ -342,3 +357,10 @@ BY_TOOLS = (
     Fault("no liveness probe, to checkov", "CKV_K8S_8", lambda m: _container(m, "rubric").pop("livenessProbe"), True),
 )
 FAULTS = (*IN_THE_BASE, *IN_AN_OVERLAY, *BY_TOOLS)
+IN_DOCKERFILES = (
+    DockerFault(
+        "a base of no version", "DL3007", "rubric.Dockerfile", "FROM python:3.11.14-slim-bookworm", "FROM python:latest"
+    ),
+    DockerFault("an image runs as root", "DL3002", "gateway.Dockerfile", "USER 10001:10001", "USER root"),
+    DockerFault("a package of no version", "DL3008", "inference.Dockerfile", "libnuma1=2.0.16-1", "libnuma1"),
+)
