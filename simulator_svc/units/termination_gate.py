@@ -62,7 +62,7 @@ def _concluded(acts: Sequence[Acts]) -> int | None:
     for place, act in enumerate(acts):
         diagnosed = diagnosed or act.diagnoses
         explained = explained or act.explains
-        planned = planned or (diagnosed and act.plans) or (explained and act.treats)
+        planned = planned or (diagnosed and (act.plans or act.steps)) or ((explained or act.accounts) and act.treats)
         if planned and not act.waits:
             return place
     return None
