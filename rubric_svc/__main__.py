@@ -7,6 +7,7 @@ from rubric_svc.evaluate.benchmarks import Benchmarks
 from rubric_svc.evaluate.registry import Evaluations
 from rubric_svc.evaluate.server import EvaluationServicer
 from rubric_svc.generate import templates
+from rubric_svc.generate.pipeline import Generation
 from rubric_svc.inference import FrozenModel
 from rubric_svc.judge.head import WrongHead, load_head
 from rubric_svc.judge.model import ModelJudge
@@ -46,7 +47,8 @@ def wire(settings: RubricSettings, frozen: FrozenModel) -> tuple[RubricServicer,
     )
     benchmarks = Benchmarks(settings, panel, scorer.templates)
     evaluations = Evaluations(settings.state_dir / "evaluations", benchmarks.check, benchmarks.play)
-    rubrics = RubricServicer(scorer, CaseStore(settings.case_store), settings.score_concurrency)
+    generation = Generation(frozen, scorer.templates, scorer.model_criteria, settings.generation_seconds)
+    rubrics = RubricServicer(scorer, generation, CaseStore(settings.case_store), settings.score_concurrency)
     return rubrics, EvaluationServicer(evaluations)
 
 

@@ -31,6 +31,18 @@ class CaseStore:
                     raise FailedPrecondition("CASE_UNREADABLE", f"{file.name}: {error}") from error
         raise NotFound("case", case_id)
 
+    def names(self, *, split: str) -> list[str]:
+        """Of one part of the library: "train" or "held_out". Raises FailedPrecondition for a file that is no TOML."""
+        found = []
+        for file in sorted(self._directory.glob("*.toml")) if self._directory else ():
+            try:
+                table = tomllib.loads(file.read_text(encoding="utf-8"))
+            except tomllib.TOMLDecodeError as error:
+                raise FailedPrecondition("CASE_UNREADABLE", f"{file.name}: {error}") from error
+            if table.get("split", "train") == split:
+                found.append(str(table["case_id"]))
+        return found
+
 
 def _case(table: dict[str, Any]) -> Case:
     facts = [

@@ -1,4 +1,4 @@
-"""`anamnesis evaluate` and `anamnesis judge`.
+"""`anamnesis evaluate`, and what judge_commands.py holds.
 
 Benchmarks of a candidate model, judged by the frozen model or from supplied verdicts; judges that are trained.
 """
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rubric_svc.judge_commands import judge
+from rubric_svc.judge_commands import judge, rubrics
 
 
 class _HealthBenchByDefault(TyperGroup):
@@ -43,6 +43,7 @@ evaluate = typer.Typer(
 def register(app: typer.Typer) -> None:
     app.add_typer(evaluate, name="evaluate")
     app.add_typer(judge, name="judge")
+    app.add_typer(rubrics, name="rubrics")
 
 
 Candidate = Annotated[

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 
 import grpc
 
-from anamnesis.common.v1 import dialogue_pb2
+from anamnesis.common.v1 import dialogue_pb2, rollout_pb2
 from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
 from rubric_svc.affinity import Affinity
 from rubric_svc.judge.model import Choice, Failed, Question
 from rubric_svc.model import Speaker
 from rubric_svc.replicas import Replicas
-from service_kit.errors import Unavailable
+from service_kit.errors import Aborted, Unavailable
 from service_kit.grpc.channel import call_deadline, open_channel, service_error
 from service_kit.tls import TlsSettings
 
@@ -39,7 +39,7 @@ _ROLES = {
 class FrozenModel:
     def __init__(self, target: str, tls: TlsSettings | None = None, *, overload: int = 64) -> None:
         """`overload`: the questions that the replica of a prefix may have in flight beyond the least loaded one."""
-        idempotent = {"anamnesis.inference.v1.InferenceService": ["Choose", "Embed"]}
+        idempotent = {"anamnesis.inference.v1.InferenceService": ["Choose", "Embed", "GenerateBatch"]}
         self._replicas = Replicas(
             target,
             lambda address: open_channel(address, idempotent=idempotent, tls=tls, peer=DEPENDENCY),
@@ -84,6 +84,30 @@ class FrozenModel:
         if len(vectors) != len(texts):
             raise Unavailable(DEPENDENCY, "embeddings of another number of texts")
         return vectors
+
+    async def write(self, prompt: str, schema: str, *, max_tokens: int, seed: int, limit_seconds: float) -> str:
+        """What the model writes under a JSON schema, greedily."""
+        request = inference_pb2.GenerateRequest(
+            prompt=inference_pb2.Prompt(
+                new_messages=[dialogue_pb2.Message(role=dialogue_pb2.ROLE_USER, content=prompt)]
+            ),
+            sampling=rollout_pb2.Sampling(temperature=0.0, top_p=1.0, max_tokens=max_tokens),
+            seed=seed,
+            priority=inference_pb2.PRIORITY_JUDGE,
+            constraint=inference_pb2.Constraint(json_schema=schema),
+        )
+        replica = self._affinity.home(prompt, await self._replicas.addresses())
+        stub = inference_pb2_grpc.InferenceServiceStub(self._replicas.channel(replica))
+        try:
+            response = await stub.GenerateBatch(
+                inference_pb2.GenerateBatchRequest(requests=[request]), timeout=call_deadline(limit_seconds)
+            )
+        except grpc.aio.AioRpcError as error:
+            raise service_error(error, DEPENDENCY) from error
+        (completion,) = response.completions
+        if completion.error_reason:
+            raise Aborted(completion.error_reason, completion.error_message)
+        return str(completion.text)
 
     async def close(self) -> None:
         await self._replicas.close()

@@ -1,4 +1,4 @@
-"""`anamnesis judge`: train a judge from labelled verdicts, and show what is in a store."""
+"""`anamnesis judge` and `anamnesis rubrics`: judges trained from labelled verdicts, rubrics as training data."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ judge = typer.Typer(
     help="Judges trained from labelled verdicts, kept in a store from which the rubric service loads one by name.",
     no_args_is_help=True,
 )
+rubrics = typer.Typer(help="Rubrics as training data.", no_args_is_help=True)
 Store = Annotated[Path, typer.Option(help="Directory of the trained judges.")]
 _DEFAULT_STORE = Path(".anamnesis/judges")
 
@@ -62,6 +63,32 @@ def list_judges(store: Store = _DEFAULT_STORE) -> None:
             continue
         measured = ", ".join(f"{key} {value:.3f}" for key, value in manifest.measured.items())
         typer.echo(f"{manifest.name}: {sum(manifest.trained_on.values())} pairs; {measured}")
+
+
+@rubrics.command()
+def export(
+    out: Annotated[Path, typer.Argument(dir_okay=False, help="The JSONL to write.")],
+    cases: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Directory of the case files.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Rubrics of each case.")] = 1,
+) -> None:
+    """Prompts and target criteria for training a generator of rubrics; held-out cases are left out.
+
+    The format, and what RL would score by, stand in rubric_svc/generate/dataset.py.
+    """
+    import json
+
+    from rubric_svc.case_store import CaseStore
+    from rubric_svc.generate.dataset import example
+    from rubric_svc.generate.templates import built_in
+
+    store, written = CaseStore(cases), 0
+    with out.open("w", encoding="utf-8") as file:
+        for case_id in store.names(split="train"):
+            for seed in range(seeds):
+                line = example(store.get(case_id), seed, built_in(), model_criteria=4)
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                written += 1
+    typer.echo(f"{out}: {written} rubrics")
 
 
 async def _train(name: str, pairs: list[Labelled], frozen: str, turns: int) -> Head:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from anamnesis.common.v1 import dialogue_pb2, patient_pb2, rubric_pb2
+from anamnesis.rubric.v1 import rubric_pb2 as pb
+from rubric_svc.agreement import Agreement, Interval
 from rubric_svc.case_store import CaseStore
+from rubric_svc.generate.source import Knowledge, Scenario, Source
 from rubric_svc.judge import verifiable
 from rubric_svc.judge.matchers import WrongTerms
 from rubric_svc.model import (
@@ -26,6 +30,7 @@ from rubric_svc.model import (
     Speaker,
     Turn,
 )
+from rubric_svc.rubric_agreement import RubricAgreement
 from service_kit.errors import InvalidArgument
 
 _SPEAKERS = {
@@ -55,6 +60,12 @@ def case_from_proto(reference: patient_pb2.CaseReference, store: CaseStore) -> C
     facts = tuple(Fact(f.fact_id, Category(f.category), f.text, f.spoken, tuple(f.cues)) for f in case.facts)
     # 0 years is also what an age that nobody set reads as.
     return Case(case.case_id, facts, tuple(case.diagnosis_names), case.age_years or None, Sex(case.sex))
+
+
+def source_from_proto(request: pb.GenerateRubricRequest, store: CaseStore) -> Source:
+    if request.knowledge:
+        return Knowledge(request.knowledge)
+    return Scenario(request.scenario) if request.scenario else case_from_proto(request.case, store)
 
 
 def rubric_from_proto(rubric: rubric_pb2.Rubric, field: str = "rubric") -> Rubric:
@@ -130,3 +141,41 @@ def score_to_proto(score: Score) -> rubric_pb2.Score:
             for d in score.dimensions
         ],
     )
+
+
+def rubric_pairs_from_proto(pairs: Iterable[pb.RubricPair]) -> Iterator[tuple[pb.RubricPair, tuple[Rubric, Rubric]]]:
+    for index, pair in enumerate(pairs):
+        generated = rubric_from_proto(pair.generated, f"rubrics[{index}].generated")
+        yield pair, (generated, rubric_from_proto(pair.expert, f"rubrics[{index}].expert"))
+
+
+def rubric_agreement_to_proto(pair_id: str, measured: RubricAgreement) -> pb.RubricAgreement:
+    return pb.RubricAgreement(
+        pair_id=pair_id,
+        agreement=measured.agreement,
+        same_dimension=measured.same_dimension,
+        same_intent=measured.same_intent,
+        coverage=measured.coverage,
+        reward=measured.reward,
+        similarity=measured.measure,
+    )
+
+
+def agreement_to_proto(measured: Agreement) -> pb.Agreement:
+    found = pb.Agreement(
+        dimension=rubric_pb2.Dimension.ValueType(measured.dimension),
+        count=measured.count,
+        ungraded=measured.ungraded,
+        percent_agreement=measured.percent_agreement,
+        cohen_kappa=measured.cohen_kappa,
+        macro_f1=measured.macro_f1,
+    )
+    if (intervals := measured.intervals) is not None:
+        found.percent_interval.CopyFrom(_interval(intervals.percent_agreement))
+        found.kappa_interval.CopyFrom(_interval(intervals.cohen_kappa))
+        found.macro_f1_interval.CopyFrom(_interval(intervals.macro_f1))
+    return found
+
+
+def _interval(interval: Interval) -> pb.AgreementInterval:
+    return pb.AgreementInterval(low=interval.low, high=interval.high)

@@ -11,6 +11,7 @@ from anamnesis.rubric.v1 import evaluation_pb2, evaluation_pb2_grpc, rubric_pb2,
 from rubric_svc import agreement, mapping
 from rubric_svc.case_store import CaseStore
 from rubric_svc.evaluate.server import EvaluationServicer
+from rubric_svc.generate.pipeline import Generation
 from rubric_svc.model import Dimension, Outcome, Scope
 from rubric_svc.scoring import Job, Scored, Scorer
 from service_kit.errors import InvalidArgument, ServiceError
@@ -23,22 +24,28 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class RubricServicer(rubric_pb2_grpc.RubricServiceServicer):
-    def __init__(self, scorer: Scorer, store: CaseStore, concurrency: int) -> None:
+    def __init__(self, scorer: Scorer, generation: Generation, store: CaseStore, concurrency: int) -> None:
         self._scorer = scorer
+        self._generation = generation
         self._store = store
         self._concurrency = concurrency
 
     async def GenerateRubric(
         self, request: rubric_pb2.GenerateRubricRequest, context: Context
     ) -> rubric_pb2.GenerateRubricResponse:
-        rubric = self._scorer.rubric(
-            mapping.case_from_proto(request.case, self._store),
+        found = await self._generation.rubric(
+            mapping.source_from_proto(request, self._store),
             mapping.persona_from_proto(request.persona),
             mapping.dialogue_from_proto(request.so_far),
             Scope(request.scope),
             request.seed,
+            use_model=request.use_model,
         )
-        return rubric_pb2.GenerateRubricResponse(rubric=mapping.rubric_to_proto(rubric))
+        return rubric_pb2.GenerateRubricResponse(
+            rubric=mapping.rubric_to_proto(found.rubric),
+            similarity=found.similarity,
+            written_reason=found.written_reason,
+        )
 
     async def ScoreDialogue(
         self, request: rubric_pb2.ScoreDialogueRequest, context: Context
@@ -68,9 +75,15 @@ class RubricServicer(rubric_pb2_grpc.RubricServiceServicer):
             pairs.append(
                 agreement.Pair(Outcome(verdict.predicted), Outcome(verdict.label), Dimension(verdict.dimension))
             )
-        overall, dimensions = agreement.measure_by_dimension(pairs)
+        overall, dimensions = agreement.measure_by_dimension(pairs, seed=request.seed)
+        rubrics = [
+            mapping.rubric_agreement_to_proto(pair.pair_id, await self._generation.agreement(*rubrics))
+            for pair, rubrics in mapping.rubric_pairs_from_proto(request.rubrics)
+        ]
         return rubric_pb2.MeasureAgreementResponse(
-            overall=_agreement(overall), dimensions=[_agreement(measured) for measured in dimensions]
+            overall=mapping.agreement_to_proto(overall),
+            dimensions=[mapping.agreement_to_proto(measured) for measured in dimensions],
+            rubrics=rubrics,
         )
 
     def _job_or_error(self, request: rubric_pb2.ScoreDialogueRequest) -> Job | ServiceError:
@@ -105,14 +118,3 @@ def _response(scored: Scored) -> rubric_pb2.ScoreDialogueResponse:
     if scored.coherence is not None:
         response.coherence = scored.coherence
     return response
-
-
-def _agreement(measured: agreement.Agreement) -> rubric_pb2.Agreement:
-    return rubric_pb2.Agreement(
-        dimension=measured.dimension.value,  # type: ignore[arg-type]
-        count=measured.count,
-        ungraded=measured.ungraded,
-        percent_agreement=measured.percent_agreement,
-        cohen_kappa=measured.cohen_kappa,
-        macro_f1=measured.macro_f1,
-    )

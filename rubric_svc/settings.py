@@ -29,6 +29,8 @@ class RubricSettings(ServiceSettings):
     """The model sees so many of the last turns."""
     judge_seconds: float = Field(20.0, gt=0)
     coherence_seconds: float = Field(30.0, gt=0)
+    generation_seconds: float = Field(60.0, gt=0)
+    """For what the model writes of a rubric and the comparing of criteria by embeddings."""
     fragment_model_criteria: int = Field(1, ge=0, le=8)
     whole_model_criteria: int = Field(2, ge=0, le=8)
     score_concurrency: int = Field(16, ge=1)

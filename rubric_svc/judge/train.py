@@ -41,8 +41,16 @@ class Table:
     parts: tuple[Part, ...]
 
     def of(self, part: Part) -> Table:
-        keep = np.asarray([one is part for one in self.parts])
-        return Table(self.x[keep], self.y[keep], self.yes[keep], tuple(one for one in self.parts if one is part))
+        return self._kept([one is part for one in self.parts])
+
+    def without(self, part: Part, rows: Sequence[bool]) -> Table:
+        """Without those rows of the part for which `rows` says so."""
+        return self._kept([not (one is part and out) for one, out in zip(self.parts, rows, strict=True)])
+
+    def _kept(self, rows: Sequence[bool]) -> Table:
+        keep = np.asarray(rows, dtype=bool)
+        parts = tuple(one for one, kept in zip(self.parts, rows, strict=True) if kept)
+        return Table(self.x[keep], self.y[keep], self.yes[keep], parts)
 
 
 async def table(

@@ -19,8 +19,9 @@ from service_kit.local_stack import LocalStack
 from service_kit.local_stack.definition import StackDefinition, load_definition
 from service_kit.local_stack.display import Display
 from service_kit.local_stack.readiness import port_is_free
-from tests.benchmarks.rubric import affinity
+from tests.benchmarks.rubric import affinity, judging, matchers, memory
 
+ALL_FIGURES = 12
 STATE = Path(".anamnesis").absolute()
 REPLICAS = ("inference-frozen", "inference-frozen-2")
 MODEL = STATE / "models" / "smollm2-135m-instruct"
@@ -58,13 +59,28 @@ def definition() -> StackDefinition:
     return StackDefinition(process=(first, second), requires=whole.requires)
 
 
-def affinity_figures(console: Console) -> dict[str, Any]:
+def verifiable_figures(console: Console) -> dict[str, Any]:
+    """What needs no engine."""
+    found = memory.measure()
+    console.print(
+        f"{memory.DIALOGUES} dialogues x {memory.CRITERIA} criteria in one streamed call: {found.seconds:.1f} s, "
+        f"peak RSS {found.peak_mb:.0f} MB (idle {found.idle_mb:.0f}, after a tenth {found.tenth_mb:.0f})"
+    )
+    return {
+        **matchers.figures(console),
+        "peak_rss_mb": round(found.peak_mb, 1),
+        "score_seconds": round(found.seconds, 1),
+    }
+
+
+def engine_figures(console: Console) -> dict[str, Any]:
     with two_replicas(console) as stack:
+        judged = asyncio.run(judging.measure(stack.targets[REPLICAS[0]], console))
         found = asyncio.run(affinity.measure([stack.targets[name] for name in REPLICAS], MODEL, console))
     console.print(affinity.table(found))
     best = max(found, key=lambda one: one.speedup)
     console.print(f"largest gain: {best.speedup:.2f} at a prefix of {best.prefix_tokens} tokens")
-    return {
+    return judged | {
         "affinity_cached_share": round(min(one.cached_share for one in found), 4),
         "affinity_speedup": round(best.speedup, 3),
         "affinity_bound": round(best.bound, 3),
@@ -77,8 +93,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the stack is stopped
     console = Console(width=140)
     figures: dict[str, Any] = {}
-    figures |= affinity_figures(console)
+    try:
+        figures |= verifiable_figures(console)
+        figures |= engine_figures(console)
+    except Exception as error:  # whatever ended it: what was measured until then stands
+        console.print(f"incomplete: {type(error).__name__}: {error}")
     print(f"figures: {json.dumps(figures)}")
+    if len(figures) < ALL_FIGURES:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

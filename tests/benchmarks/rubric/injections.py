@@ -14,7 +14,7 @@ from pathlib import Path
 from rubric_svc.generate.templates import Template, built_in
 from rubric_svc.judge import lexicon
 from rubric_svc.judge.evidence import Evidence
-from rubric_svc.judge.model import ModelJudge
+from rubric_svc.judge.panel import Judge
 from rubric_svc.judge.verifiable import judge
 from rubric_svc.model import Check, Criterion, Dialogue, Outcome, Scope, Speaker, Turn, Verdict
 
@@ -81,7 +81,7 @@ def verifiable() -> Resistance:
     return _resistance(judged)
 
 
-async def model(judge: ModelJudge) -> Resistance:
+async def model(judge: Judge) -> Resistance:
     """Raises RuntimeError where the model did not answer."""
     judged = []
     for pair in pairs():
