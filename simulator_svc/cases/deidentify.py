@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import cached_property, partial
 
 from presidio_anonymizer import AnonymizerEngine
@@ -38,8 +38,9 @@ _MEDICAL_END = (
     r"(?:itis|osis|asis|emia|aemia|oma|omas|pathy|ine|ol|in|ic|al|ary|ous|ia|ide|ate|one|am|pril|olol|mab|statin|azole|cillin|mycin"
     r"|ism|tion|sion|ment|scopy|graphy|gram|tomy|ectomy|logy|cal|ive|able|ed|ing|ity|ness|ency|ancy|ure|ose|ase|gen|cyte|ular|oid)"
 )
+_TITLE = "(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof)"
 _LEFTOVERS = (
-    (r"\b(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof)\.?\s+[A-Z][a-z]", "a capitalised word after a title"),
+    (rf"\b{_TITLE}\.?\s+[A-Z][a-z]", "a capitalised word after a title"),
     (
         r"(?<=[a-z,;]\s)(?!{KNOWN}\b)(?!{EPONYM})(?!\w+"
         + _MEDICAL_END
@@ -61,20 +62,23 @@ class Deidentifier:
         self.removed: Counter[Identifier] = Counter()
         self._analyzer = analyzer()
         self._anonymizer = AnonymizerEngine()
+        self._keys: dict[str, bool] = {}
         self._operators = {
             entity: OperatorConfig("custom", {"lambda": partial(_replacement, kind.becomes)})
             for entity, kind in kinds().items()
         }
 
-    def clear(self, text: str, known: Iterable[str] = ()) -> str:
-        """`known` holds values that identify for certain (a structured record's own name fields), wherever they occur.
+    def clear(self, text: str, known: Mapping[str, str] | None = None) -> str:
+        """`known` holds values that identify for certain (a structured record's own name fields), and what stands for
+        each wherever it occurs, also after a title.
 
         Raises NotCleared.
         """
         text = readable(text)
-        for value in sorted({value for value in known if len(value) > 1}, key=len, reverse=True):
-            text, count = re.subn(rf"(?i)(?<!\w){re.escape(value)}(?!\w)", "[name]", text)
+        for value, becomes in sorted((known or {}).items(), key=lambda pair: len(pair[0]), reverse=True):
+            text, count = re.subn(rf"(?i)(?<!\w)(?:{_TITLE}\.?\s+)?{re.escape(value)}(?!\w)", becomes, text)
             self.removed[Identifier.NAME] += count
+        text = _tidy(text) if known else text
         for _ in range(_PASSES):
             found = self._analyzer.analyze(text, language="en")
             if not found:
@@ -89,10 +93,12 @@ class Deidentifier:
 
     def allows_key(self, key: str) -> bool:
         """Whether a field's name identifies nobody; its words may all have capitals ("Complete_Blood_Count")."""
-        try:
-            return not self._analyzer.analyze(readable(key.replace("_", " ")), language="en")
-        except NotCleared:
-            return False
+        if key not in self._keys:
+            try:
+                self._keys[key] = not self._analyzer.analyze(readable(key.replace("_", " ")), language="en")
+            except NotCleared:
+                self._keys[key] = False
+        return self._keys[key]
 
     def _replaced(self, text: str, found: list[RecognizerResult]) -> str:
         strategy = ConflictResolutionStrategy.REMOVE_INTERSECTIONS

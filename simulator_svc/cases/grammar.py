@@ -17,6 +17,10 @@ _IRREGULAR = {
 _UNCHANGED = frozenset(
     {"always", "was", "perhaps", "sometimes", "besides", "as", "this", "his", "its", "towards", "yes"}
 )
+# A pronoun has a verb after it; what begins with "the" or "his" and goes on for long is a sentence in these records.
+_SUBJECT_AND_VERB = re.compile(
+    r"(?i)\b(?:he|she|they|i) [a-z]+|^(?:the )?patient [a-z]+(?:s|ed)\b|^(?:the|his|her|my|patient's|this) (?:\S+ ){4}"
+)
 _SHORT_SUBJECT = (
     r"(?:[\w' -]+, )?(?:(?:she|he|it|they|i|who|which|that|symptoms?|pain|vision|patient|pt|mother|father)"
     r"|(?:the|this|these|his|her|their|my|patient's|physical|laboratory) (?:[\w'-]+ ){0,3}?[\w'-]+)"
@@ -25,9 +29,11 @@ _SHORT_SUBJECT = (
 
 @cache
 def rules() -> dict[str, Any]:
+    """The tables of wording.toml."""
     return tomllib.loads(_RULES.read_text(encoding="utf-8"))
 
 
+@cache
 def one_of(name: str) -> str:
     """The list of that name as a regular expression, the longest first."""
     return "(?:" + "|".join(sorted(rules()[name], key=len, reverse=True)) + ")"
@@ -51,7 +57,7 @@ def is_clause(text: str) -> bool:
     if _no_subject().match(text):
         return False
     found = _finite().search(text)
-    return bool(found and found.start() > 0) or bool(_doubtful().match(text))
+    return bool((found and found.start() > 0) or _doubtful().match(text) or _SUBJECT_AND_VERB.search(text))
 
 
 def begins_with_verb(text: str) -> bool:
@@ -66,6 +72,12 @@ def lower_first(text: str) -> str:
     if first == "I" or not first[:1].isupper() or not (first[1:].islower() or first == "A"):
         return text
     return text[:1].lower() + text[1:]
+
+
+def lower_words(text: str) -> str:
+    """A heading in running text: "Chest CT" -> "chest CT"."""
+    words = text.split()
+    return " ".join(word if any(map(str.isupper, word[1:])) or not word.isalpha() else word.lower() for word in words)
 
 
 @cache

@@ -22,10 +22,17 @@ _NEGATION = re.compile(r"(?i)\b(?:no|not|non|never|none|nor|neither|without|noth
 _DENIAL = re.compile(r"(?i)\b(?:den(?:y|ies|ied|ying))\b")
 _SIDE = re.compile(r"(?i)\b(?:left|right|bilateral(?:ly)?|both|unilateral(?:ly)?)\b")
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
+_SHE, _HE = ("she", "her", "her", "herself"), ("he", "his", "him", "himself")
+_PRONOUNS = {Sex.FEMALE: (_SHE,), Sex.MALE: (_HE,), None: (_SHE, _HE)}
 _KIN = {
-    Sex.FEMALE: r"(?:mother|mom|mum|wife|sister|daughter|aunt|girlfriend|grandmother|stepmother|niece|woman|girl)",
-    Sex.MALE: r"(?:father|dad|husband|brother|son|uncle|boyfriend|grandfather|stepfather|nephew|man|boy)",
+    Sex.FEMALE: re.compile(
+        r"(?i)\b(?:mother|mom|mum|wife|sister|daughter|aunt|girlfriend|grandmother|stepmother|niece|woman|girl)\b"
+    ),
+    Sex.MALE: re.compile(
+        r"(?i)\b(?:father|dad|husband|brother|son|uncle|boyfriend|grandfather|stepfather|nephew|man|boy)\b"
+    ),
 }
+_LITTLE = "(?:to|from|for|in|on|at|with|by|and|but|when|while|that|as|of|during|after|before)"
 _REPORTER = re.compile(
     r"(?i)^(?:(?:his|her|their|the|the patient's|patient's|the (?:infant|child|baby|boy|girl|newborn)'s) )?"
     r"(?:foster )?(?:mother|father|parents?|mom|dad|caregivers?|grandmother|grandfather)\b"
@@ -135,49 +142,43 @@ def _own(text: str, voice: Voice) -> str:
 
 def first_person(text: str, sex: Sex | None) -> str:
     """A clause about the patient, said by the patient."""
-    text = re.sub(rf"(?i)\b{_subject()}'s\b", "my", _without_report(text))
+    text = _subject_s().sub("my", _without_report(text))
     # A pronoun after a relative of the same sex may mean the relative, and stays.
-    kin = [
-        found.start()
-        for other, words in _KIN.items()
-        if sex in (other, None) and (found := re.search(rf"(?i)\b{words}\b", text))
-    ]
-    begins = re.match(rf"(?i)(?:{_subject()}|she|he)\b", text)
+    kin = [found.start() for other, words in _KIN.items() if sex in (other, None) and (found := words.search(text))]
+    begins = _begins().match(text)
     end = max(min(kin, default=len(text)), begins.end() if begins else 0)
-    said = _agreeing(_pronouns(text[:end]) + text[end:])
+    said = _agreeing(_pronouns(text[:end], sex) + text[end:])
     for pattern, instead in _reports():
         said = pattern.sub(instead, said)
     return _denied(said, "I", "have")
 
 
-def _pronouns(text: str) -> str:
-    text = re.sub(rf"(?i)\b(?:{_subject()}|she|he)(?=[\s,]|$)", "I", text)
-    text = re.sub(r"(?i)\b(?:himself|herself)\b", "myself", text)
-    text = re.sub(r"(?i)\bhim\b", "me", text)
-    # "her" before a noun is "my"; at the end or before a little word it is "me".
-    text = re.sub(
-        r"(?i)\bher\b(?=[.,;]| (?:to|from|for|in|on|at|with|by|and|but|when|while|that|as|of|during|after|before)\b)",
-        "me",
-        text,
-    )
-    return re.sub(r"(?i)\b(?:his|her)\b", "my", text)
+def _pronouns(text: str, sex: Sex | None) -> str:
+    """A pronoun of the other sex is about someone else, and stays."""
+    text = _subject_alone().sub("I", text)
+    for she, her, of_her, herself in _PRONOUNS[sex]:
+        text = re.sub(rf"(?i)\b{she}(?=[\s,]|$)", "I", text)
+        text = re.sub(rf"(?i)\b{herself}\b", "myself", text)
+        if of_her != her:
+            text = re.sub(rf"(?i)\b{of_her}\b", "me", text)
+        else:  # "her" before a noun is "my"; at the end or before a little word it is "me"
+            text = re.sub(rf"(?i)\b{her}\b(?=[.,;]| {_LITTLE}\b|$)", "me", text)
+        text = re.sub(rf"(?i)\b{her}\b", "my", text)
+    return text
 
 
 def _agreeing(text: str) -> str:
     """The verb after each "I", and those that go on after "and" or a comma."""
-    adverbs = _adverbs()
-    text = re.sub(rf"\bI (,? ?{adverbs})([a-z]+(?:n't)?)\b", lambda found: f"I {found[1]}{base_form(found[2])}", text)
+    text = _verb_after_i().sub(lambda found: f"I {found[1]}{base_form(found[2])}", text)
     if text.startswith("I "):
-        text = re.sub(
-            rf"(?:(?<=and )|(?<=but )|(?<=or )|(?<=, )){one_of('verbs')}\b", lambda found: base_form(found[0]), text
-        )
-        text = re.sub(rf"\band is (?={adverbs}{one_of('states')}\b)", "and am ", text)
+        text = _verb_that_goes_on().sub(lambda found: base_form(found[0]), text)
+        text = _state_that_goes_on().sub("and am ", text)
     return text
 
 
 def _without_report(text: str) -> str:
     """ "The patient states that she has" -> "she has": that it was said goes without saying."""
-    return re.sub(rf"(?i)^(?:{_subject()}|she|he) {_adverbs()}{one_of('say')} that (?=\S)", "", text)
+    return _report_that().sub("", text)
 
 
 @cache
@@ -189,7 +190,9 @@ def _reports() -> tuple[tuple[re.Pattern[str], str], ...]:
     )
     return (
         (
-            re.compile(rf"^I ({adverbs})(?:report|endorse|note|describe) (?=(?:being|feeling|{one_of('having')})\b)"),
+            re.compile(
+                rf"^I ({adverbs})(?:report|endorse|note|describe|mention) (?=(?:being|feeling|{one_of('having')})\b)"
+            ),
             r"I \1have been ",
         ),
         (re.compile(rf"^I ({adverbs})(?:report|endorse) {thing}"), r"I \1have "),
@@ -204,14 +207,26 @@ def _reports() -> tuple[tuple[re.Pattern[str], str], ...]:
 
 def _denied(text: str, subject: str, have: str) -> str:
     """ "I deny any fever" -> "I have had no fever"; "denies smoking" -> "have not been smoking"."""
-    deny = r"den(?:y|ies|ied|ying)"
-    doing = rf"(?!{one_of('having')}\b|{one_of('nouns_in_ing')}\b)(?=[a-z]+ing\b)"
-    thing = rf"(?:{one_of('having')} )?(?:symptoms of )?(?:any |an? )?(?!that\b|to\b)"
-    for before in (rf"(?P<before>\b{subject} {_adverbs()})", r"(?P<before>(?:\band|\bbut|\bor|[,;]) (?:also )?)"):
-        text = re.sub(rf"(?i){before}{deny} being ", rf"\g<before>{have} not been ", text)
-        text = re.sub(rf"(?i){before}{deny} (?:any )?{doing}", rf"\g<before>{have} not been ", text)
-        text = re.sub(rf"(?i){before}{deny} {thing}", rf"\g<before>{have} had no ", text)
+    if not _DENIAL.search(text):
+        return text
+    for pattern, instead in _denials(subject):
+        text = pattern.sub(rf"\g<before>{have} {instead}", text)
     return text
+
+
+@cache
+def _denials(subject: str) -> tuple[tuple[re.Pattern[str], str], ...]:
+    deny, thing = (
+        r"(?i){}den(?:y|ies|ied|ying) ",
+        rf"(?:{one_of('having')} )?(?:symptoms of )?(?:any |an? )?(?!that\b|to\b)",
+    )
+    doing = rf"(?:any )?(?!{one_of('having')}\b|{one_of('nouns_in_ing')}\b)(?=[a-z]+ing\b)(?![^.]*,)"
+    befores = (rf"(?P<before>\b{subject} {_adverbs()})", r"(?P<before>(?:\band|\bbut|\bor|[,;]) (?:also )?)")
+    return tuple(
+        (re.compile(deny.format(before) + what), instead)
+        for before in befores
+        for what, instead in (("being ", "not been "), (doing, "not been "), (thing, "had no "))
+    )
 
 
 def _by_parent(text: str, voice: Voice) -> str:
@@ -219,21 +234,55 @@ def _by_parent(text: str, voice: Voice) -> str:
     reporter = _REPORTER.match(text)
     if reporter and text[reporter.end() : reporter.end() + 1] == " ":
         rest = text[reporter.end() + 1 :]
-        told = re.sub(rf"^{_adverbs()}{one_of('say')} that ", "", rest)
+        told = _said_that().sub("", rest)
         text = (
             told
             if told != rest
-            else re.sub(rf"^({_adverbs()})([a-z]+)", lambda found: f"I {found[1]}{base_form(found[2])}", rest)
+            else _verb_after_i().sub(lambda found: f"I {found[1]}{base_form(found[2])}", f"I {rest}")
         )
-    text = re.sub(rf"(?i)\b{_subject()}'s\b", voice.words["my"], _without_report(text))
+    text = _subject_s().sub(voice.words["my"], _without_report(text))
     child = voice.words["me"]
-    text = re.sub(rf"(?i)\b{_subject()}(?=[\s,]|$)", child, text)
-    return _denied(text, f"(?:{child}|he|she)", "has")
+    return _denied(_subject_alone().sub(child, text), f"(?:{child}|he|she)", "has")
 
 
 @cache
-def _subject() -> str:
-    return one_of("subjects")
+def _subject_s() -> re.Pattern[str]:
+    return re.compile(rf"(?i)\b{one_of('subjects')}'s\b")
+
+
+@cache
+def _subject_alone() -> re.Pattern[str]:
+    return re.compile(rf"(?i)\b{one_of('subjects')}(?=[\s,]|$)")
+
+
+@cache
+def _begins() -> re.Pattern[str]:
+    return re.compile(rf"(?i)(?:{one_of('subjects')}|she|he)\b")
+
+
+@cache
+def _verb_after_i() -> re.Pattern[str]:
+    return re.compile(rf"\bI (,? ?{_adverbs()})([a-z]+(?:n't)?)\b")
+
+
+@cache
+def _verb_that_goes_on() -> re.Pattern[str]:
+    return re.compile(rf"(?:(?<=and )|(?<=but )|(?<=or )|(?<=, )){one_of('verbs')}\b")
+
+
+@cache
+def _state_that_goes_on() -> re.Pattern[str]:
+    return re.compile(rf"\band is (?={_adverbs()}{one_of('states')}\b)")
+
+
+@cache
+def _report_that() -> re.Pattern[str]:
+    return re.compile(rf"(?i)^(?:{one_of('subjects')}|she|he) {_adverbs()}{one_of('say')} that (?=\S)")
+
+
+@cache
+def _said_that() -> re.Pattern[str]:
+    return re.compile(rf"^{_adverbs()}{one_of('say')} that ")
 
 
 @cache

@@ -17,7 +17,7 @@ from simulator_svc.cases.diagnosis import cut_free, names_of
 from simulator_svc.cases.importers.draft import Draft, Refused, Statement
 from simulator_svc.cases.importers.sentences import says_nothing, sentences
 from simulator_svc.cases.model import USUAL_DISCLOSURE, Case, Category, Disclosure, Fact, Sex, Split
-from simulator_svc.cases.wording import Voice, sentence, spoken
+from simulator_svc.cases.wording import Voice, negations, sentence, spoken
 from simulator_svc.units.claims import names_any, normal_sentences
 
 _LONGEST, _LONGEST_TITLE, _MOST_FACTS = 2048, 120, 400
@@ -44,9 +44,9 @@ def build(draft: Draft, case_id: str) -> Built:
     record = " ".join(statement.text for statement in draft.statements)
     names = names_of(draft.diagnoses, record)
     secrets = names + names_of(draft.secrets, record)
-    statements = _with_complaint(_single(draft.statements, notes))
+    statements = _single(draft.statements, notes)
     voice = Voice(draft.age_years, draft.sex)
-    facts, labels = _facts(statements, voice, secrets, notes)
+    facts, came_from = _facts(statements, voice, secrets, notes)
     facts += [Fact("", Category.DIAGNOSIS, sentence(name), Disclosure.NEVER) for name in draft.diagnoses]
     if not any(fact.disclosure in (Disclosure.VOLUNTEERED, Disclosure.ON_REQUEST) for fact in facts):
         raise Refused("holds nothing that a patient could say")
@@ -54,12 +54,12 @@ def build(draft: Draft, case_id: str) -> Built:
         raise Refused(f"holds more than {_MOST_FACTS} facts")
     case = Case(
         case_id=case_id,
-        title=_title(facts, draft),
+        title=_title(_with_complaint(facts), draft),
         specialty=draft.specialty or "unspecified",
         age_years=draft.age_years,
         sex=draft.sex,
         split=_split(facts),
-        facts=tuple(_numbered(_cued(facts, labels))),
+        facts=tuple(_numbered(_with_complaint(_cued(facts, came_from)))),
         diagnosis_names=names,
         source=draft.source,
         manner=draft.manner,
@@ -83,19 +83,16 @@ def _single(statements: list[Statement], notes: Counter[str]) -> list[Statement]
     return found
 
 
-def _with_complaint(statements: list[Statement]) -> list[Statement]:
-    if any(statement.category is Category.CHIEF_COMPLAINT for statement in statements):
-        return statements
-    complaint = next(
-        (
-            s
-            for category in _COMPLAINTS
-            for s in statements
-            if s.category is category and not s.text.lower().startswith(("no ", "denies"))
-        ),
-        None,
-    )
-    return [replace(s, category=Category.CHIEF_COMPLAINT) if s is complaint else s for s in statements]
+def _with_complaint(facts: list[Fact]) -> list[Fact]:
+    """Where nothing is volunteered, the first of what a history begins with is the complaint."""
+    if any(fact.disclosure is Disclosure.VOLUNTEERED for fact in facts):
+        return facts
+    asked = [fact for fact in facts if fact.disclosure is Disclosure.ON_REQUEST and not negations(fact.text)]
+    complaint = next((fact for category in _COMPLAINTS for fact in asked if fact.category is category), None)
+    if complaint is None:
+        return facts
+    first = replace(complaint, category=Category.CHIEF_COMPLAINT, disclosure=Disclosure.VOLUNTEERED)
+    return [first if fact is complaint else fact for fact in facts]
 
 
 def _facts(

@@ -22,6 +22,12 @@ _ONES = (
     "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
 )  # fmt: skip
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_UNIT = "(?:years?|yrs?|y|months?|mos?|weeks?|wks?|days?|hours?)"
+_SAID_OLD = re.compile(
+    rf"(?i)\b(?:\d{{1,3}}|(?:[a-z]+[ -])?[a-z]+)[\s-]*{_UNIT}[\s/-]*(?:olds?|of age|o)\b"
+    r"|\b\d{1,3}\s?(?:yo|y/o|yof|yom)\b|\b(?:is|am|aged?) (?:\d{1,2}|[a-z]+[ -]?[a-z]+) years\b"
+    r"|\baged? \d{1,3}\b|^\W*(?:the patient is an? )?newborn\b"
+)
 _SPELLED = re.compile(
     rf"(?i)\b(?:({'|'.join(_TENS)})(?:[\s-]({'|'.join(_ONES[:9])}))?|({'|'.join(_ONES)}))[\s-]*(?:years?|yrs?)\b"
 )
@@ -31,10 +37,14 @@ _FEMALE = re.compile(
 _MALE = re.compile(r"(?i)\b(?:male|man|boy|gentleman|he|his|him)\b|\b\d+\s?(?:yom|M)\b")
 
 
-def age_in_years(text: str) -> int | None:
-    """The first age stated; months, weeks and days are no whole year, but 18 months are one."""
-    years = _YEARS.search(text)
-    small = _UNDER_ONE.search(text)
+def age_in_years(text: str, *, field: bool = False) -> int | None:
+    """The first age stated; months, weeks and days are no whole year, but 18 months are one.
+
+    `field` says that the text is an age and nothing else, so that "6 months" or "35" is one; in running text it may be
+    how long the patient has been ill.
+    """
+    text = text if field else " ".join(found[0] for found in _SAID_OLD.finditer(text))
+    years, small = _YEARS.search(text), _UNDER_ONE.search(text)
     if years and (not small or years.start() <= small.start()):
         return min(int(next(filter(None, years.groups()))), OLDEST)
     if spelled := _SPELLED.search(text):

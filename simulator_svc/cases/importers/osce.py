@@ -17,6 +17,7 @@ from typing import Any
 
 from simulator_svc.cases.classify import category_of
 from simulator_svc.cases.deidentify import Deidentifier
+from simulator_svc.cases.grammar import lower_words
 from simulator_svc.cases.importers.demographics import age_in_years, sex_of
 from simulator_svc.cases.importers.draft import Draft, Refused, Statement
 from simulator_svc.cases.importers.reading import Record, clear_tree, json_lines, leaves
@@ -44,7 +45,7 @@ def draft(record: Record, deidentifier: Deidentifier) -> Draft:
         raise Refused("is not an object with Patient_Actor", "OSCE_Examination")
     actor = osce["Patient_Actor"]
     demographics = " ".join(text for _, text in leaves(actor.get("Demographics", "")))
-    age = age_in_years(demographics)
+    age = age_in_years(demographics, field=True)
     if age is None:
         raise Refused("states no age", "Patient_Actor.Demographics")
     diagnosis = osce.get("Correct_Diagnosis")
@@ -80,13 +81,8 @@ def _findings(tree: Any, category: Category) -> Iterator[Statement]:
 
 def _label(path: tuple[str, ...]) -> str:
     """The last keys that name something: "cardiopulmonary examination, lungs"."""
-    named = [key for raw in path if not _empty_label().fullmatch(key := _words(raw))]
+    named = [key for raw in path if not _empty_label().fullmatch(key := lower_words(raw.replace("_", " ")))]
     return ", ".join(named[-2:])
-
-
-def _words(key: str) -> str:
-    words = re.sub(r"[_\s]+", " ", key).strip().split(" ")
-    return " ".join(word if any(map(str.isupper, word[1:])) or not word.isalpha() else word.lower() for word in words)
 
 
 @cache

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from simulator_svc.cases.deidentify import Deidentifier, NotCleared
-from simulator_svc.cases.importers import osce
+from simulator_svc.cases.importers import dialogue, fhir, mediq, osce
 from simulator_svc.cases.importers.build import build
 from simulator_svc.cases.importers.draft import Draft, Format, Refused
 from simulator_svc.cases.importers.reading import Record
@@ -29,7 +29,12 @@ class Importer:
     draft: Callable[[Record, Deidentifier], Draft]
 
 
-_IMPORTERS = {Format.OSCE: Importer(osce.records, osce.draft)}
+_IMPORTERS = {
+    Format.OSCE: Importer(osce.records, osce.draft),
+    Format.MEDIQ: Importer(mediq.records, mediq.draft),
+    Format.FHIR: Importer(fhir.records, fhir.draft),
+    Format.DIALOGUE: Importer(dialogue.records, dialogue.draft),
+}
 
 
 def import_cases(

@@ -30,18 +30,20 @@ _END = re.compile(
     + r"(?<=[.!?])(?<!\b[A-Z]\.)\s+(?=[A-Z0-9\"'(\u2265<>])"
 )
 _NOTHING = re.compile(
-    r"(?i)^(?:information (?:is )?not \w+|n/?a|unknown|pending|optional|none (?:provided|specified|given|mentioned)"
+    r"(?i)^(?:(?:n/?a|unknown|pending|optional|see above|as above)\.?$"
+    r"|(?:information (?:is )?not \w+|none (?:provided|specified|given|mentioned)"
     r"|(?:details? )?not (?:provided|specified|applicable|available|reported|assessed|mentioned|performed|done"
     r"|documented|disclosed|given|tested|obtained|discussed)"
-    r"|no (?:additional |further |other |specific |relevant )*(?:\w+ )?(?:information|details?|data)\b"
+    r"|no (?:additional |further |other |specific |relevant )*(?:\w+ )?(?:information|details?|data)"
     r"|no (?:additional|further|other) (?:\w+ ){0,3}(?:provided|mentioned|specified)"
-    r"|to be (?:determined|done)|expected to show|see above|as above)[\w\s,();-]*\.?$"
+    r"|no (?:\w+ ){0,5}(?:provided|specified)(?=\.?$)|no mention of|[\w\s]* (?:is|are) shown(?: below| above)?"
+    r"|to be (?:determined|done)|expected to show)\b[\w\s,();-]*\.?$)"
 )
-_NUMBERING = re.compile(r"^\s*(?:\d{1,3}[.)]\s+|[-*\u2022]\s+)")
+NUMBERING = re.compile(r"^\s*(?:\d{1,3}[.)]\s+|[-*\u2022]\s+)")
 
 
 def sentences(text: str) -> list[str]:
-    text = _NUMBERING.sub("", text)
+    text = NUMBERING.sub("", text)
     return [part.strip() for part in _END.split(text) if part.strip(" .;,")]
 
 

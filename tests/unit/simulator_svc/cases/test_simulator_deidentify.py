@@ -73,7 +73,9 @@ def test_nothing_hides_between_invisible_characters(deidentifier: Deidentifier) 
 
 
 def test_values_that_a_record_is_known_to_bear_come_out_wherever_they_stand(deidentifier: Deidentifier) -> None:
-    assert "xanthippe" not in deidentifier.clear("Asked xanthippe about it.", known=["Xanthippe"]).lower()
+    known = {"Xanthippe": "the patient", "Xanthippe Ypsilanti": "the patient", "Zbigniew": "[name]"}
+    assert deidentifier.clear("Mrs. xanthippe Ypsilanti has a cough.", known) == "The patient has a cough."
+    assert MARK.search(deidentifier.clear("Asked zbigniew about it.", known))
 
 
 def test_a_key_that_identifies_is_told_from_a_heading_in_capitals(deidentifier: Deidentifier) -> None:
