@@ -15,11 +15,11 @@ from pathlib import Path
 
 from simulator_svc.cases.classify import category_of
 from simulator_svc.cases.cues import own_words
-from simulator_svc.cases.deidentify import Deidentifier, NotCleared
+from simulator_svc.cases.deidentify import Deidentifier
 from simulator_svc.cases.importers.demographics import age_in_years, sex_of
 from simulator_svc.cases.importers.dialogue_rules import Rules, Section, rules
 from simulator_svc.cases.importers.draft import Draft, Refused, Statement
-from simulator_svc.cases.importers.reading import Record, files
+from simulator_svc.cases.importers.reading import Record, clear_tree, files
 from simulator_svc.cases.importers.report import SourceUnreadable
 from simulator_svc.cases.importers.sentences import sentences
 from simulator_svc.cases.model import USUAL_DISCLOSURE, Category, Disclosure, Manner
@@ -61,11 +61,11 @@ def draft(record: Record, deidentifier: Deidentifier) -> Draft:
     section = rules().sections.get((row["section_header"] or "").strip().upper())
     if section is None:
         raise Refused("is no section that is known", "section_header")
-    note = _cleared(row["section_text"] or "", deidentifier, "section_text")
-    turns = [
-        _Turn(turn.speaker, _cleared(turn.text, deidentifier, "dialogue"))
-        for turn in _turns(row["dialogue"] or "", rules())
-    ]
+    raw = list(_turns(row["dialogue"] or "", rules()))
+    spoken = [turn.text for turn in raw]
+    texts = clear_tree({"section_text": row["section_text"] or "", "dialogue": spoken}, deidentifier)
+    note: str = texts["section_text"]
+    turns = [_Turn(turn.speaker, text) for turn, text in zip(raw, texts["dialogue"], strict=True)]
     everything = " ".join([note, *(turn.text for turn in turns)])
     age = age_in_years(everything)
     if age is None:
@@ -100,13 +100,6 @@ def _noted(note: str, section: Section, own: list[Statement], talk: set[str]) ->
         said = any(_share(text, set(own_words(statement.text, ""))) >= _SAID_ALREADY for statement in own)
         if _share(text, talk) >= _TALKED_ABOUT and not said:
             yield Statement(category_of(text, section.among, section.category), text)
-
-
-def _cleared(text: str, deidentifier: Deidentifier, field: str) -> str:
-    try:
-        return deidentifier.clear(text)
-    except NotCleared as error:
-        raise Refused(str(error), field) from None
 
 
 def _turns(dialogue: str, known: Rules) -> Iterator[_Turn]:

@@ -6,14 +6,15 @@ A file that was found in a directory is called by its place there ("file 3"), si
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from simulator_svc.cases.deidentify import Deidentifier, NotCleared
+from simulator_svc.cases.deidentify import Deidentifier, NotCleared, readable
 from simulator_svc.cases.importers.draft import Refused
 
+T = TypeVar("T")
 # A record longer than this is no case.
 _LARGEST = 32 * 1024 * 1024
 _DEEPEST = 32
@@ -56,23 +57,47 @@ def _parsed(text: str, position: str, number: int) -> Record:
         return Record(position, number, None, "is not JSON")
 
 
-def clear_tree(value: Any, deidentifier: Deidentifier, field: tuple[str, ...] = ()) -> Any:
+def clear_tree(tree: Any, deidentifier: Deidentifier) -> Any:
     """The same tree with every text cleared. Raises Refused with the field of what cannot be, a key among them."""
-    name = ".".join(field[-3:])
-    if len(field) > _DEEPEST:
-        raise Refused("is nested too deeply", name)
+    read: list[str] = []
+
+    def take(text: str, field: str) -> str:
+        read.append(_in(field, readable, text))
+        return text
+
+    _walk(tree, (), take, deidentifier)
+    try:
+        cleared = iter(deidentifier.clear_all(read))
+    except NotCleared as error:
+        raise Refused(str(error)) from None
+
+    def put(text: str, field: str) -> str:
+        clean = next(cleared)
+        _in(field, deidentifier.refuse_leftovers, clean)
+        return clean
+
+    return _walk(tree, (), put, deidentifier)
+
+
+def _in(field: str, check: Callable[[str], T], text: str) -> T:
+    try:
+        return check(text)
+    except NotCleared as error:
+        raise Refused(str(error), field) from None
+
+
+def _walk(value: Any, path: tuple[str, ...], change: Callable[[str, str], str], deidentifier: Deidentifier) -> Any:
+    """The tree with each text changed, in the order of the tree; `change` is told the field too."""
+    field = ".".join(path[-3:])
+    if len(path) > _DEEPEST:
+        raise Refused("is nested too deeply", field)
     if isinstance(value, dict):
         if not all(map(deidentifier.allows_key, value)):
-            raise Refused("holds a field whose name identifies someone", name)
-        return {key: clear_tree(item, deidentifier, (*field, _shown(key))) for key, item in value.items()}
+            raise Refused("holds a field whose name identifies someone", field)
+        return {key: _walk(item, (*path, _shown(key)), change, deidentifier) for key, item in value.items()}
     if isinstance(value, list):
-        return [clear_tree(item, deidentifier, field) for item in value]
-    if isinstance(value, str):
-        try:
-            return deidentifier.clear(value)
-        except NotCleared as error:
-            raise Refused(str(error), name) from None
-    return value
+        return [_walk(item, path, change, deidentifier) for item in value]
+    return change(value, field) if isinstance(value, str) else value
 
 
 def _shown(key: str) -> str:
