@@ -45,7 +45,7 @@ def import_(
               FamilyMemberHistory, Encounter
     dialogue  CSV as MTS-Dialog has it: section_header, section_text, dialogue
 
-    Then: anamnesis cases validate -d DIR, anamnesis cases list -d DIR, and
+    Then: anamnesis cases validate -d DIR, anamnesis cases show -d DIR CASE, and
     ANAMNESIS_SIMULATOR_CASE_DIRECTORY=DIR for the patient.
 
     Exit code 1 if the source cannot be read or no record was imported.

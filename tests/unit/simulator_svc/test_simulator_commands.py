@@ -53,3 +53,27 @@ def test_the_library_standard_is_demanded_of_other_cases_only_on_request(tmp_pat
     assert runner.invoke(app, arguments).exit_code == 0
     result = runner.invoke(app, [*arguments, "--standard"])
     assert result.exit_code == 1 and "the library has 1 cases" in result.output
+
+
+def test_imports_cases_and_says_what_was_removed_and_refused(tmp_path: Path) -> None:
+    actor = {"Demographics": "40-year-old man", "History": "Dr. Kumar saw him. He has had fever for 3 days."}
+    record = {"OSCE_Examination": {"Patient_Actor": actor, "Correct_Diagnosis": "Influenza"}}
+    source, out = tmp_path / "osce.jsonl", tmp_path / "cases"
+    source.write_text(json.dumps(record) + "\n{", encoding="utf-8")
+    arguments = ["cases", "import", str(source), "--format", "osce", "--out", str(out)]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 0 and "1 cases written" in result.output
+    assert "refused: line 2: is not JSON" in result.output and "Kumar" not in result.output
+    assert runner.invoke(app, ["cases", "validate", "-d", str(out)]).exit_code == 0
+    again = runner.invoke(app, arguments)
+    assert again.exit_code == 1 and "holds case files already" in again.output
+
+
+def test_the_import_report_as_json_lists_every_refusal_and_nothing_imported_ends_with_code_1(tmp_path: Path) -> None:
+    source = tmp_path / "osce.jsonl"
+    source.write_text("{\n[]\n", encoding="utf-8")
+    arguments = ["cases", "import", str(source), "-f", "osce", "-o", str(tmp_path / "cases"), "--json"]
+    result = runner.invoke(app, arguments)
+    report = json.loads(result.stdout)
+    assert result.exit_code == 1 and report["imported"] == 0
+    assert [row["position"] for row in report["refused"]] == ["line 1", "line 2"]

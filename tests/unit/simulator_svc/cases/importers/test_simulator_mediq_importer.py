@@ -44,9 +44,7 @@ def imported(tmp_path: Path, *records: dict[str, Any]) -> tuple[Report, list[Cas
 def test_each_fact_is_told_in_its_category(tmp_path: Path) -> None:
     _, [case] = imported(tmp_path, record("What is the most likely diagnosis?", "Carpal tunnel syndrome"))
     said = {category: [f.spoken for f in case.facts if f.category is category and f.spoken] for category in Category}
-    assert said[Category.CHIEF_COMPLAINT] == ["I present to the clinic with tingling of both hands."] or said[
-        Category.CHIEF_COMPLAINT
-    ] == ["I have come to the clinic with tingling of both hands."]
+    assert said[Category.CHIEF_COMPLAINT] == ["I present to the clinic with tingling of both hands."]
     assert said[Category.PAST_HISTORY] == ["I have a history of gout."]
     assert said[Category.ONSET] == ["I have had the tingling for 6 months."]
     assert said[Category.REVIEW_OF_SYSTEMS] == ["I have had no neck pain."]

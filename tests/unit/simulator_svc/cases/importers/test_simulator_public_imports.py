@@ -41,7 +41,11 @@ class Import:
     library: CaseLibrary
 
 
-@pytest.fixture(scope="module", params=list(FILES), ids=str)
+# MediQ's 1,272 vignettes take a while on a busy machine.
+PARAMS = [pytest.param(form, marks=pytest.mark.slow if form is Format.MEDIQ else (), id=form.value) for form in FILES]
+
+
+@pytest.fixture(scope="module", params=PARAMS)
 def public(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Import:
     source, _, _ = FILES[request.param]
     if not source.exists():
