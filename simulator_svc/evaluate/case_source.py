@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -36,17 +34,15 @@ def load_cases(source: Path | None) -> list[Case]:
 
 
 def _format(source: Path) -> Format:
-    """By what the first record of a JSON-lines file has; directories hold FHIR bundles."""
-    if source.is_dir():
+    """By the name, and by what the first record of a JSON-lines file has."""
+    if source.is_dir() or source.suffix == ".json":
         return Format.FHIR
     if source.suffix == ".csv":
         return Format.DIALOGUE
     with source.open(encoding="utf-8") as lines:
-        first = next(islice((line for line in lines if line.strip()), 1), "{}")
-    try:
-        record = json.loads(first)
-    except ValueError:
-        return Format.FHIR
-    if "OSCE_Examination" in record:
+        first = next((line for line in lines if line.strip()), "")
+    if '"OSCE_Examination"' in first:
         return Format.OSCE
-    return Format.MEDIQ if "facts" in record else Format.FHIR
+    if '"facts"' in first and '"context"' in first:
+        return Format.MEDIQ
+    raise InvalidArgument("cases", f"{source} holds neither case files nor records that `cases import` reads")

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
 from anamnesis.simulator.v1 import simulator_pb2_grpc
+from service_kit.errors import Unavailable
 from service_kit.grpc.channel import open_channel
 from simulator_svc.cases.model import Case
 from simulator_svc.evaluate.case_source import load_cases
@@ -89,6 +90,9 @@ async def _measured(options: Options, cases: Sequence[Case], console: Console) -
                 played = await play(
                     patient, engagements, at_once=options.at_once, on_turn=partial(progress.advance, bar)
                 )
+            if all(consultation.broken and not consultation.turns for consultation in played):
+                where = options.frozen if options.ablate else options.target
+                raise Unavailable(condition, f"no consultation came about with {where}; is the stack up (make up)?")
             measured[condition] = measure([score(consultation) for consultation in played], options.seed)
         return measured
     finally:

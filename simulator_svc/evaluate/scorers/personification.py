@@ -46,7 +46,7 @@ def personification(sessions: Sequence[Session], seed: int = 0) -> Personificati
     """None where there are too few sessions, or cases, to learn from."""
     if len(sessions) < LEAST_SESSIONS or len({session.case_id for session in sessions}) < _FOLDS:
         return None
-    axes = [axis for axis in (*PERSONALITY_AXES, *SOCIAL_AXES) if len({s.persona[axis] for s in sessions}) > 1]
+    axes = [axis for axis in (*PERSONALITY_AXES, *SOCIAL_AXES) if len({s.persona.get(axis) for s in sessions}) > 1]
     right = {axis: _recognised(sessions, axis, seed) for axis in axes}
     chances = {axis: 1 / len({s.persona[axis] for s in sessions}) for axis in axes}
 
