@@ -7,8 +7,6 @@ from tempfile import TemporaryDirectory
 
 from service_kit.errors import InvalidArgument
 from simulator_svc.cases.importers.draft import Format
-from simulator_svc.cases.importers.report import SourceUnreadable
-from simulator_svc.cases.importers.run import import_cases
 from simulator_svc.cases.library import CaseLibrary
 from simulator_svc.cases.model import Case
 from simulator_svc.cases.parse import CaseError, parse_case
@@ -26,11 +24,22 @@ def load_cases(source: Path | None) -> list[Case]:
             return [parse_case(source.read_text(encoding="utf-8"), source.name)]
         if source.is_dir() and any(source.glob("*.toml")):
             return CaseLibrary.load(source).list()
-        with TemporaryDirectory() as scratch:
-            import_cases(_format(source), source, Path(scratch))
-            return CaseLibrary.load(Path(scratch)).list()
-    except (CaseError, SourceUnreadable, OSError) as error:
+        return _imported(source)
+    except (CaseError, OSError) as error:
         raise InvalidArgument("cases", f"{source}: {error}") from error
+
+
+def _imported(source: Path) -> list[Case]:
+    # Takes seconds to import, and most evaluations play the library.
+    from simulator_svc.cases.importers.report import SourceUnreadable
+    from simulator_svc.cases.importers.run import import_cases
+
+    with TemporaryDirectory() as scratch:
+        try:
+            import_cases(_format(source), source, Path(scratch))
+        except SourceUnreadable as error:
+            raise InvalidArgument("cases", f"{source}: {error}") from error
+        return CaseLibrary.load(Path(scratch)).list()
 
 
 def _format(source: Path) -> Format:

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -97,7 +97,8 @@ class Effects:
         return ""
 
 
-@cache
+# A persona holds free text, so there is no end of them.
+@lru_cache(maxsize=512)
 def effects_of(persona: Persona) -> Effects:
     table = _table()
     character: dict[str, Any] = table["personality"][persona.personality]

@@ -97,7 +97,7 @@ class CaseIndex:
         return []
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def case_index(case: Case) -> CaseIndex:
     cues = question_cues()
     told = [fact for fact in case.facts if fact.disclosure is not Disclosure.NEVER]

@@ -55,7 +55,7 @@ def normal_sentences(text: str) -> list[str]:
     return [bare for sentence in split_sentences(text) if (bare := _bare(sentence))]
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=2048)
 def names_any(text: str, names: tuple[str, ...]) -> str:
     """The first of the names that the text contains as words (plural or not), or nothing."""
     spoken = " " + " ".join(word.removesuffix("'s").rstrip("s") for word in words(text)) + " "
@@ -217,7 +217,7 @@ def _beside() -> frozenset[str]:
     return frozenset(each.lower() for each in (*words_before(), *words_after()))
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=4096)
 def _bare(sentence: str) -> str:
     known = lexicon()
     spoken = list(words(sentence))

@@ -161,7 +161,7 @@ class FactUnit:
         return replace(answer, spoken=tuple(reworded(sentence, lay, random) for sentence in answer.sentences))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def stated_in(case: Case, text: str) -> frozenset[str]:
     """The facts of which the text says every sentence, in whichever wording."""
     told = [fact for fact in case.facts if fact.disclosure is not Disclosure.NEVER]
@@ -189,7 +189,7 @@ def _tellable(case: Case, facts: Iterable[Fact]) -> list[Fact]:
     return [fact for fact in facts if not names_any(_sentence(fact.words), case.diagnosis_names)]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _check(case: Case, allowed: frozenset[str]) -> ClaimCheck:
     return ClaimCheck.of(
         [fact for fact in case.facts if fact.fact_id in allowed],

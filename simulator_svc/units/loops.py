@@ -64,7 +64,7 @@ def repeats(turns: Sequence[str]) -> int:
     )
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=512)
 def _points(turn: str) -> tuple[Point, ...]:
     """The questions of a turn; of one that asks nothing the statements, without its manners if it has more."""
     sentences = heard(turn)
@@ -88,7 +88,7 @@ def _same_words(last: frozenset[str], earlier: frozenset[str]) -> bool:
     return bool(last and earlier) and len(last & earlier) >= _SAME_WORDS * len(last | earlier)
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=512)
 def _statement(turn: str) -> frozenset[str]:
     """Every word of a turn that asks nothing: manners, and nothing else, may go round in circles too."""
     sentences = heard(turn)

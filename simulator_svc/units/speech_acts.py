@@ -37,7 +37,7 @@ class Acts:
     takes_leave: bool
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=512)
 def acts_of(turn: str, patient: tuple[str, ...] = (), names: tuple[str, ...] = ()) -> Acts:
     """`patient` holds the patient's turns before this one, `names` further illnesses than the data file's."""
     sentences = heard(turn)

@@ -171,7 +171,7 @@ _SPELLINGS = (
 )
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=8192)
 def one_spelling(word: str) -> str:
     """British and American words alike, in the singular: for comparison, never to be read."""
     for british, american in _SPELLINGS:

@@ -60,7 +60,7 @@ def words_after() -> tuple[str, ...]:
     return _table().after
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=4096)
 def canonical(text: str) -> str:
     """The bare words, each class by its first member."""
     table = _table()
@@ -68,7 +68,7 @@ def canonical(text: str) -> str:
     return table.phrase.sub(lambda match: table.classes[match.group()][0].lower(), bare)
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=4096)
 def forms(sentence: str) -> tuple[str, ...]:
     """The canonical wordings that claim what the sentence claims: the whole one first, then the shorter answer."""
     whole = canonical(sentence)
@@ -79,7 +79,7 @@ def forms(sentence: str) -> tuple[str, ...]:
     return (whole,)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def _slots(sentence: str, lay: bool) -> tuple[tuple[str, ...], ...]:
     """The sentence in pieces, each with its alternatives; what has none stands alone."""
     table = _table()

@@ -50,7 +50,9 @@ class _Template:
         also = _ids(fact for fact in sayable if fact.category in self.also)
         if self.beside:
             also |= _ids(fact for fact in sayable if self.beside.search(fact.text.lower()))
-        return Question(text, called, called | also, self.open, self.about)
+        # Which of several facts that speak of a thing a question about it means, no rule can tell.
+        several = self.words is not None and len(called) > 1
+        return Question(text, called, called | also, self.open or several, self.about)
 
     def _sayable(self, fact: Fact) -> bool:
         if fact.disclosure is Disclosure.NEVER:
@@ -74,7 +76,7 @@ def _templates() -> tuple[_Template, ...]:
             about=name,
             questions=tuple(row["questions"]),
             words=None,
-            beside=None,
+            beside=_any_of(row["beside"]) if "beside" in row else None,
             within=frozenset({Category(name)}),
             also=frozenset(map(Category, row.get("also", ()))),
             open=row.get("open", False),

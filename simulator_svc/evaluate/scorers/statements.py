@@ -50,11 +50,42 @@ class Match:
         return self.coverage >= STATED and not self.against
 
 
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Where the reply speaks of a fact most: the share of it that it says, the stems, and all that is said there."""
+
+    fact: Fact
+    coverage: float
+    stems: frozenset[str]
+    tokens: tuple[Token, ...]
+
+
 def matches(case: Case, sentences: Sequence[Sentence]) -> list[Match]:
     """Every fact that these sentences speak of, the best covered first. Questions of the patient state nothing."""
     told = [sentence for sentence in sentences if not sentence.asks]
-    found = [match for fact in case.facts if (match := _match(case, fact, told)) is not None]
+    spans = [span for fact in case.facts if (span := _best_span(case, fact, told)) is not None]
+    found = [
+        Match(
+            span.fact,
+            span.coverage,
+            span.stems,
+            tuple(_disagreements(case, span, _numbers_of_others(case, span, spans))),
+        )
+        for span in spans
+    ]
     return sorted(found, key=lambda match: (-match.coverage, -len(match.stems)))
+
+
+def _numbers_of_others(case: Case, span: _Span, spans: Iterable[_Span]) -> list[Token]:
+    """The numbers of the other facts that the reply states: they may stand between this one's words."""
+    others = (other for other in spans if other is not span and other.coverage >= STATED)
+    return [
+        token
+        for other in others
+        for wording in wordings(case, other.fact)
+        for token in wording.tokens
+        if token.kind is Kind.NUMBER
+    ]
 
 
 def leaked(case: Case, found: Iterable[Match], may_state: frozenset[str]) -> frozenset[str]:
@@ -118,19 +149,16 @@ def _weights(case: Case) -> dict[str, float]:
     return {stem: max(_LEAST_WEIGHT, math.log(1 + len(held) / count) / most) for stem, count in frequency.items()}
 
 
-def _match(case: Case, fact: Fact, sentences: Sequence[Sentence]) -> Match | None:
-    best: tuple[float, frozenset[str], tuple[Token, ...]] | None = None
+def _best_span(case: Case, fact: Fact, sentences: Sequence[Sentence]) -> _Span | None:
+    best: _Span | None = None
     for wording in wordings(case, fact):
         for window in _windows(sentences, wording.length):
             stems = frozenset().union(*(sentence.content for sentence in window))
             coverage = wording.covered(stems)
-            if coverage >= SPOKEN_OF and (best is None or coverage > best[0]):
+            if coverage >= SPOKEN_OF and (best is None or coverage > best.coverage):
                 tokens = tuple(token for sentence in window for token in sentence.tokens)
-                best = (coverage, stems & wording.weights.keys(), tokens)
-    if best is None:
-        return None
-    coverage, stems, tokens = best
-    return Match(fact, coverage, stems, tuple(_disagreements(case, fact, stems, tokens)))
+                best = _Span(fact, coverage, stems & wording.weights.keys(), tokens)
+    return best
 
 
 def _windows(sentences: Sequence[Sentence], length: int) -> Iterator[Sequence[Sentence]]:
@@ -140,19 +168,19 @@ def _windows(sentences: Sequence[Sentence], length: int) -> Iterator[Sequence[Se
             yield sentences[begin : begin + size]
 
 
-def _disagreements(case: Case, fact: Fact, stems: frozenset[str], said: Sequence[Token]) -> Iterator[str]:
+def _disagreements(case: Case, span: _Span, of_others: Sequence[Token]) -> Iterator[str]:
     """A reply agrees if it agrees with either wording of the fact."""
-    own = [token for wording in wordings(case, fact) for token in wording.tokens]
-    if _denial_differs(case, own, said, stems):
+    own = [token for wording in wordings(case, span.fact) for token in wording.tokens]
+    if _denial_differs(case, own, span.tokens, span.stems):
         yield "denial"
-    # Only beside the fact's own words: another fact in the same sentence has numbers and sides of its own.
-    near = _near(said, stems)
-    for kind, tokens in ((Kind.SIDE, near), (Kind.FAMILY, said), (Kind.DRUG, near)):
+    # Only beside the fact's own words: another fact in the same sentence has sides of its own.
+    near = _near(span.tokens, span.stems)
+    for kind, tokens in ((Kind.SIDE, near), (Kind.FAMILY, span.tokens), (Kind.DRUG, near)):
         has, says = ({token.stem for token in some if token.kind is kind} for some in (own, tokens))
         if has and says and not has & says:
             yield kind
-    numbers, said_numbers = ([token for token in some if token.kind is Kind.NUMBER] for some in (own, near))
-    if numbers and any(not any(map(partial(same_number, other), numbers)) for other in said_numbers):
+    numbers, said = ([token for token in some if token.kind is Kind.NUMBER] for some in (own, near))
+    if numbers and any(not any(map(partial(same_number, other), [*numbers, *of_others])) for other in said):
         yield Kind.NUMBER
 
 

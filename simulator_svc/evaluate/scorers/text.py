@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 _WORDS = Path(__file__).parent / "data" / "words.toml"
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')\s]+|\n+")
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)?|[^\W\d_]+(?:'[^\W\d_]+)*|[,;:]")
-_SUBJECTS = frozenset({"i", "it", "my", "he", "she", "they", "we", "the", "you"})
+_SUBJECTS = frozenset(
+    {"i", "it", "my", "he", "she", "they", "we", "the", "you", "his", "her", "their", "our", "that", "this", "there"}
+)
+# A thing of a list has no more words than this.
+_LISTED = 3
 
 
 class Kind(StrEnum):
@@ -93,16 +99,14 @@ def _tokens(text: str) -> list[Token]:
     for index, part in enumerate(parts):
         following = parts[index + 1] if index + 1 < len(parts) else ""
         if part in ",;:":
-            # "no fever, and I cough": a new subject is a new statement; "no fever, cough or rash" goes on denying.
-            after = parts[index + 2] if following in ("and", "or", "so") and index + 2 < len(parts) else following
-            denied = denied and part == "," and after not in _SUBJECTS
+            denied = denied and part == "," and not _new_statement(parts[index + 1 :])
             continue
-        if part in known.contrasts or (part == "and" and following in _SUBJECTS):
+        if part in known.contrasts or (part == "and" and _is_subject(following)):
             denied = False
         if part in known.negators or part.endswith("n't"):
             denied = True
             continue
-        number = _number(part, following)
+        number = _number(part, following, parts[index - 1] if index else "")
         if number is not None:
             found.append(Token(f"{number:g}", Kind.NUMBER, denied))
         else:
@@ -110,11 +114,25 @@ def _tokens(text: str) -> list[Token]:
     return _joined_numbers(found)
 
 
-def _number(part: str, following: str) -> float | None:
+def _new_statement(after: Sequence[str]) -> bool:
+    """What follows a comma: "no fever, cough or rash" goes on denying, "no fever, and I cough" does not."""
+    words_after = list(takewhile(lambda part: part not in ",;:", after))
+    conjoined = words_after[:1] in (["and"], ["so"], ["but"])
+    first = words_after[1 if conjoined else 0 :]
+    return bool(first) and (_is_subject(first[0]) or (conjoined and len(first) > _LISTED))
+
+
+def _is_subject(word: str) -> bool:
+    return word.partition("'")[0] in _SUBJECTS
+
+
+def _number(part: str, following: str, before: str) -> float | None:
     if part[0].isdigit():
         return float(part.replace(",", "."))
     value = words().numbers.get(part)
     # "this one", "no one": a pronoun unless something is counted.
+    if part == "one" and before in ("no", "any", "some", "every", "this", "that", "which"):
+        return None
     if part == "one" and words().kind(following or "the") in (Kind.FUNCTION, Kind.WORD):
         return None
     return value
