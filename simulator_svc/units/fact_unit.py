@@ -189,7 +189,7 @@ def _tellable(case: Case, facts: Iterable[Fact]) -> list[Fact]:
     return [fact for fact in facts if not names_any(_sentence(fact.words), case.diagnosis_names)]
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=512)
 def _check(case: Case, allowed: frozenset[str]) -> ClaimCheck:
     return ClaimCheck.of(
         [fact for fact in case.facts if fact.fact_id in allowed],

@@ -18,6 +18,8 @@ from typing import Any
 _TOPICS = Path(__file__).parent / "data" / "topics.toml"
 # Shorter words have too many neighbours: "tough" is no misspelt cough.
 _LEAST_LETTERS = 6
+# The slips of a word are some sixty times its letters; no word of the table is longer.
+_MOST_LETTERS = 24
 
 
 class Kind(StrEnum):
@@ -93,10 +95,9 @@ class Topics:
 
     def corrected(self, word: str) -> str:
         """The word of the table that is one slip of the keyboard away, or the word itself."""
-        if len(word) < _LEAST_LETTERS or word in self.vocabulary:
+        if not _LEAST_LETTERS <= len(word) <= _MOST_LETTERS or word in self.vocabulary:
             return word
-        near = {other for other in _one_slip(word) if other in self.vocabulary}
-        return near.pop() if len(near) == 1 else word
+        return _corrected(self.vocabulary, word)
 
 
 def _follows(tokens: list[str], rest: tuple[str, ...]) -> bool:
@@ -147,6 +148,11 @@ def topics_of(kinds: tuple[Kind, ...]) -> Topics:
 
 
 @lru_cache(maxsize=4096)
+def _corrected(vocabulary: frozenset[str], word: str) -> str:
+    near = _one_slip(word) & vocabulary
+    return next(iter(near)) if len(near) == 1 else word
+
+
 def _one_slip(word: str) -> frozenset[str]:
     """One letter lost, doubled, wrong or swapped; the first one is right."""
     letters = "abcdefghijklmnopqrstuvwxyz"
