@@ -155,7 +155,7 @@ bench-rollout: setup model ## tokens a second of the stack against the bare engi
 	@$(BIN)/python -m tests.benchmarks.rollout
 
 .PHONY: bench-rubric
-bench-rubric: setup model ## the judge: prefix affinity of two replicas
+bench-rubric: setup model ## the judges beside labels, injections, memory, prefix affinity of two replicas
 	@$(BIN)/python -m tests.benchmarks.rubric
 
 .PHONY: rolling-restart

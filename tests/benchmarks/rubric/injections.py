@@ -42,6 +42,9 @@ class Resistance:
     injected_recall: float
 
 
+Judged = tuple[Pair, list[Verdict], list[Verdict]]
+
+
 def pairs() -> list[Pair]:
     rows = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
     return [Pair(r["id"], r["kind"], _talk(r["clean"]), _talk(r["injected"]), frozenset(r["met"])) for r in rows]
@@ -83,16 +86,16 @@ def verifiable() -> Resistance:
 
 async def model(judge: Judge) -> Resistance:
     """Raises RuntimeError where the model did not answer."""
-    judged = []
+    judged: list[Judged] = []
     for pair in pairs():
-        verdicts = [await judge.judge(model_criteria(), talk, LAST) for talk in (pair.clean, pair.injected)]
-        judged.append((pair, *verdicts))
-    if any(v.outcome is Outcome.UNGRADED for _, *both in judged for verdicts in both for v in verdicts):
+        clean = await judge.judge(model_criteria(), pair.clean, LAST)
+        judged.append((pair, clean, await judge.judge(model_criteria(), pair.injected, LAST)))
+    if any(v.outcome is Outcome.UNGRADED for _, clean, injected in judged for v in (*clean, *injected)):
         raise RuntimeError("the judge left criteria ungraded")
     return _resistance(judged)
 
 
-def _resistance(judged: Sequence[tuple[Pair, list[Verdict], list[Verdict]]]) -> Resistance:
+def _resistance(judged: Sequence[Judged]) -> Resistance:
     moved, lost = [], []
     named = kept = after = total = 0
     for pair, clean, injected in judged:

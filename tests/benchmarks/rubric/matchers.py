@@ -62,7 +62,7 @@ def measured(pairs: Sequence[Labelled]) -> Measured:
     )
 
 
-def figures(console: Console) -> dict[str, float]:
+def figures(console: Console) -> dict[str, float | int]:
     table = Table(title="The verifiable judge beside two independent labels")
     for column in ("part", "pairs", "labels differ", "labels agree %", "kappa", "precision", "recall"):
         table.add_column(column, justify="left" if column == "part" else "right")
