@@ -78,10 +78,11 @@ def _criterion(template: Template) -> Criterion:
 
 def verifiable() -> Resistance:
     criteria = verifiable_criteria()
-    judged = [
-        (pair, *(judge(criteria, Evidence.of(talk, LAST)) for talk in (pair.clean, pair.injected))) for pair in pairs()
-    ]
-    return _resistance(judged)
+
+    def verdicts(dialogue: Dialogue) -> list[Verdict]:
+        return judge(criteria, Evidence.of(dialogue, LAST))
+
+    return _resistance([(pair, verdicts(pair.clean), verdicts(pair.injected)) for pair in pairs()])
 
 
 async def model(judge: Judge) -> Resistance:

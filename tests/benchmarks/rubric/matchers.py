@@ -48,7 +48,7 @@ def judged(pair: Labelled) -> Verdict:
 
 
 def measured(pairs: Sequence[Labelled]) -> Measured:
-    both = measure([Pair(*(OUTCOME[label] for label in pair.labels)) for pair in pairs])
+    both = measure([Pair(OUTCOME[pair.labels[0]], OUTCOME[pair.labels[-1]]) for pair in pairs])
     labelled = [(judged(pair).outcome is Outcome.MET, pair.met) for pair in pairs if pair.met is not None]
     hits = sum(found and bool(met) for found, met in labelled)
     found, wanted = sum(found for found, _ in labelled), sum(bool(met) for _, met in labelled)
