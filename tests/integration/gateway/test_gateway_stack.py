@@ -174,11 +174,12 @@ async def test_an_unknown_case_is_not_found(client: AnamnesisClient) -> None:
     assert raised.value.code is Code.NOT_FOUND
 
 
-async def test_evaluations_say_that_they_are_not_built_yet(client: AnamnesisClient) -> None:
+async def test_an_evaluation_without_its_data_is_refused_and_names_the_setting(client: AnamnesisClient) -> None:
     spec = evaluation_pb2.EvaluationSpec(benchmark=evaluation_pb2.BENCHMARK_HEALTHBENCH, candidate="policy")
     with pytest.raises(ServiceError) as raised:
         await client.start_evaluation(spec)
-    assert raised.value.code is Code.UNIMPLEMENTED
+    assert raised.value.code is Code.FAILED_PRECONDITION
+    assert "ANAMNESIS_RUBRIC_HEALTHBENCH_DATA" in raised.value.message
 
 
 async def test_a_run_is_started_once_watched_and_cancelled(client: AnamnesisClient) -> None:
