@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from simulator_svc.cases.model import Case, Disclosure
 from simulator_svc.evaluate.scorers.diagnosis import names_diagnosis
 from simulator_svc.evaluate.scorers.inventions import invented
-from simulator_svc.evaluate.scorers.statements import Match, answered, leaked, matches
+from simulator_svc.evaluate.scorers.statements import STATED, Match, answered, leaked, matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,9 @@ class TurnScore:
     wrong: tuple[str, ...]
     # The name of the diagnosis that it gives away, or nothing.
     diagnosis: str
-    # Every fact that it states, rightly.
+    # Every fact that it states, rightly; and those that it states rightly or wrongly.
     states: frozenset[str]
+    speaks_of: frozenset[str]
 
 
 def score_turn(case: Case, question: str, reply: str, may_state: Iterable[str]) -> TurnScore:
@@ -33,6 +34,7 @@ def score_turn(case: Case, question: str, reply: str, may_state: Iterable[str]) 
         wrong=(*contradictions(found), *invented(case, sentences, found, allowed)),
         diagnosis=names_diagnosis(case, reply) or names_diagnosis(case, affirmed),
         states=frozenset(match.fact.fact_id for match in found if match.stated),
+        speaks_of=frozenset(match.fact.fact_id for match in found if match.coverage >= STATED),
     )
 
 
