@@ -48,7 +48,7 @@ class ScorerError:
 
 
 def read_replies(path: Path, cases: Mapping[str, Case]) -> list[LabelledReply]:
-    """A JSON object a line: case_id, question, allowed, reply, and labels and second {leaks, wrong, diagnosis, states}."""
+    """A JSON object a line: case_id, question, allowed, reply, labels and second {leaks, wrong, diagnosis, states}."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     return [
         LabelledReply(

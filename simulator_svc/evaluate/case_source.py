@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,8 +13,10 @@ from simulator_svc.cases.model import Case
 from simulator_svc.cases.parse import CaseError, parse_case
 
 
-def load_cases(source: Path | None) -> list[Case]:
+def load_cases(source: Path | None, most: int | None = None) -> list[Case]:
     """The library for None; a directory of case files, one case file, or a file that `cases import` reads.
+
+    `most`: so many records of a file of JSON lines, the first ones.
 
     Raises InvalidArgument for anything else.
     """
@@ -24,22 +27,27 @@ def load_cases(source: Path | None) -> list[Case]:
             return [parse_case(source.read_text(encoding="utf-8"), source.name)]
         if source.is_dir() and any(source.glob("*.toml")):
             return CaseLibrary.load(source).list()
-        return _imported(source)
+        return _imported(source, most)
     except (CaseError, OSError) as error:
         raise InvalidArgument("cases", f"{source}: {error}") from error
 
 
-def _imported(source: Path) -> list[Case]:
+def _imported(source: Path, most: int | None) -> list[Case]:
     # Takes seconds to import, and most evaluations play the library.
     from simulator_svc.cases.importers.report import SourceUnreadable
     from simulator_svc.cases.importers.run import import_cases
 
     with TemporaryDirectory() as scratch:
+        records, out = source, Path(scratch) / "cases"
+        if most is not None and source.is_file():
+            with source.open(encoding="utf-8") as lines:
+                records = Path(scratch) / source.name
+                records.write_text("".join(islice(lines, most)), encoding="utf-8")
         try:
-            import_cases(_format(source), source, Path(scratch))
+            import_cases(_format(source), records, out)
         except SourceUnreadable as error:
             raise InvalidArgument("cases", f"{source}: {error}") from error
-        return CaseLibrary.load(Path(scratch)).list()
+        return CaseLibrary.load(out).list()
 
 
 def _format(source: Path) -> Format:

@@ -41,7 +41,7 @@ from tests.benchmarks.stacks import STATE, running_stack
 
 DATA = Path("../shared/data")
 AGENTCLINIC = DATA / "agentclinic" / "agentclinic_medqa.jsonl"
-# So many of AgentClinic's cases.
+# So many of AgentClinic's records.
 IMPORTED = 60
 LABELS = Path(__file__).parent / "labels"
 PROCESSES = ("inference-frozen", "simulator")
@@ -166,7 +166,7 @@ def cases_to_play(path: str, incomplete: list[str]) -> dict[str, list[Case]]:
         return {Path(path).name: load_cases(Path(path))}
     found = {"library": load_cases(None)}
     if AGENTCLINIC.exists():
-        found["AgentClinic"] = load_cases(AGENTCLINIC)[:IMPORTED]
+        found["AgentClinic"] = load_cases(AGENTCLINIC, IMPORTED)
     else:
         incomplete.append(f"no imported cases ({AGENTCLINIC} is missing)")
     return found

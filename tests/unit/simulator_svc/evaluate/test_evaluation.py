@@ -186,6 +186,16 @@ async def test_reports_as_table_and_json() -> None:
     assert json.loads(json.dumps(as_json(measured), allow_nan=False))["served"]["turns"] == 3
 
 
+AGENTCLINIC = Path(__file__).parents[5] / "shared" / "data" / "agentclinic" / "agentclinic_medqa.jsonl"
+
+
+@pytest.mark.slow  # the importer takes half a minute to begin
+@pytest.mark.skipif(not AGENTCLINIC.exists(), reason=f"{AGENTCLINIC.name} is missing")
+def test_records_of_others_are_imported_for_the_evaluation() -> None:
+    found = load_cases(AGENTCLINIC, 2)
+    assert len(found) == 2 and all(case.diagnosis_names and len(case.facts) > 5 for case in found)
+
+
 def test_cases_come_from_files_directories_and_nowhere_else(tmp_path: Path) -> None:
     assert [case.case_id for case in load_cases(BUILT_IN / "migraine-aura.toml")] == ["migraine-aura"]
     assert len(load_cases(BUILT_IN)) == len(load_cases(None))
