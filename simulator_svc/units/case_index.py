@@ -31,6 +31,10 @@ _LOOKED_FOR: dict[Kind, tuple[tuple[Category, ...], ...]] = {
     Kind.MEDICINE: ((Category.MEDICATION,), (*_PAST, Category.RELIEVING, *_SYMPTOMS)),
 }
 _LEAST_LETTERS = 5
+_NUMBERS = (
+    "three", "seven", "eight", "eleven", "twelve", "teen", "twenty", "thirty", "forty", "fifty", "sixty", "seventy",
+    "eighty", "ninety", "hundred", "thousand",
+)  # fmt: skip
 # Says that a part of the body does not hurt either.
 _FINE = re.compile(r"\b(?:normal|fine|well|no trouble|no problem|no problems|all right)\b")
 
@@ -152,8 +156,12 @@ def _content(fact: Fact, cues: Cues) -> set[str]:
     return {
         one_spelling(word)
         for word in words(f"{fact.words} {fact.text}")
-        if len(word) >= _LEAST_LETTERS and word not in cues.common
+        if len(word) >= _LEAST_LETTERS and word not in cues.common and not is_number(word)
     }
+
+
+def is_number(word: str) -> bool:
+    return any(map(str.isdigit, word)) or word.removesuffix("th").endswith(_NUMBERS)
 
 
 def _speaks_of(known: IndexedFact, topics: frozenset[str]) -> bool:

@@ -39,10 +39,13 @@ class Cues:
     circumstance: re.Pattern[str]
     verbs: re.Pattern[str]
     illness: re.Pattern[str]
+    no_order: re.Pattern[str]
+    confirm: re.Pattern[str]
     asides: re.Pattern[str]
     pointing: re.Pattern[str]
     greeting: re.Pattern[str]
     conclusion: re.Pattern[str]
+    guess: re.Pattern[str]
     occasions: dict[Occasion, re.Pattern[str]]
     # An order's words that many findings share.
     vague_orders: re.Pattern[str]
@@ -90,10 +93,13 @@ def question_cues() -> Cues:
         circumstance=phrase_pattern(data["circumstances"]),
         verbs=phrase_pattern(data["verbs"]),
         illness=phrase_pattern(data["illness"]),
+        no_order=phrase_pattern(data["no_order"]),
+        confirm=phrase_pattern(data["confirm"]),
         asides=phrase_pattern(data["asides"]),
         pointing=phrase_pattern(data["pointing"]),
         greeting=phrase_pattern(data["greeting"]),
         conclusion=phrase_pattern(data["conclusion"]),
+        guess=phrase_pattern(data["guess"]),
         occasions={Occasion(name): phrase_pattern(phrases) for name, phrases in data["occasions"].items()},
         vague_orders=phrase_pattern(data["vague_orders"]),
         common=frozenset(data["common_words"]),

@@ -25,7 +25,11 @@ def ordered_facts(index: CaseIndex, sentence: str) -> Called:
     by_hand = not is_test and bool(cues.examines.search(spoken))
     among = [each for each in index.probed if each.fact.category in _shown_by(is_test, by_hand) or each.probes & tests]
     precisely = index.named(" ".join(cues.vague_orders.sub(" ", spoken).split()), among)
-    found = {each.fact.fact_id: each for each in index.probed if _by_phrase(each, spoken)}
+    found = {
+        each.fact.fact_id: each
+        for each in index.probed
+        if _by_phrase(each, spoken) and (each in among or each.fact.category is Category.TEST)
+    }
     for each in index.named(spoken, among):
         if each in precisely or (not precisely and _is_ordered(each, tests)):
             found[each.fact.fact_id] = each
@@ -74,6 +78,8 @@ def _is_ordered(each: IndexedFact, tests: Collection[str]) -> bool:
 
 def _is_blood_test(each: IndexedFact) -> bool:
     kinds = topics_of(PROBES).kinds
-    return each.fact.category is Category.TEST and (
-        any(kinds[topic] is Kind.LAB for topic in each.probes) or not _BLOOD.isdisjoint(each.spoken.split())
+    return (
+        each.fact.category is Category.TEST
+        and not any(kinds[topic] is Kind.PROBE for topic in each.probes)
+        and (any(kinds[topic] is Kind.LAB for topic in each.probes) or not _BLOOD.isdisjoint(each.spoken.split()))
     )

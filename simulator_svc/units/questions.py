@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from simulator_svc.cases.model import Case, Category, Disclosure, Fact
 from simulator_svc.personas.effects import Occasion
 from simulator_svc.units.case_index import CaseIndex, case_index
-from simulator_svc.units.claims import split_sentences, words
+from simulator_svc.units.claims import names_any, split_sentences, words
 from simulator_svc.units.cues import Cues, question_cues
 from simulator_svc.units.orders import ordered_facts
 from simulator_svc.units.retrieval import Called, asked_facts
 from simulator_svc.units.topics import HISTORY, topics_of
+
+_KNOWN = (Category.PAST_HISTORY, Category.MEDICATION, Category.ALLERGY, Category.FAMILY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +59,17 @@ def asked(case: Case, doctor: str, told: Collection[str], last: Collection[str] 
         spoken = cues.fillers.sub("", said)
         occasions |= {occasion for occasion, pattern in cues.occasions.items() if pattern.search(said)}
         greets = greets or bool(cues.greeting.search(said))
-        ordered = bool(cues.orders.search(spoken))
+        ordered = bool(cues.orders.search(spoken)) and not cues.no_order.search(spoken)
         asks = "?" in sentence or bool(cues.openers.search(spoken))
         if not (asks or ordered):
             continue
         is_question = is_question or asks
-        concluding = bool(cues.conclusion.search(spoken))
+        guesses = bool(cues.guess.search(spoken) and names_any(sentence, case.diagnosis_names))
+        concluding = guesses or bool(cues.conclusion.search(spoken))
         concludes = concludes or concluding
-        answer = _answer(index, sentence, spoken, ordered, asks, last)
+        # Who asks for the illness itself asks for no fact, unless for what is known of old.
+        aside = concluding and not any(cues.categories[known].search(spoken) for known in _KNOWN)
+        answer = Called((), True) if aside else _answer(index, sentence, spoken, ordered, asks, last)
         called.update((fact.fact_id, fact) for fact in answer.facts)
         if not answer.facts and (at_large := _invitation(case, spoken, told, cues)) is not None:
             invited.update((fact.fact_id, fact) for fact in at_large)
@@ -95,10 +100,11 @@ def _answer(index: CaseIndex, sentence: str, spoken: str, ordered: bool, asks: b
 def _at_large(spoken: str) -> bool:
     """An invitation that names nothing: "tell me more about it", not "tell me more about the cough"."""
     cues = question_cues()
+    named = (pattern for category, pattern in cues.categories.items() if category is not Category.CHIEF_COMPLAINT)
     return (
         bool(cues.open.search(spoken) or cues.more.search(spoken))
         and not topics_of(HISTORY).of(spoken)
-        and not any(pattern.search(spoken) for pattern in cues.categories.values())
+        and not any(pattern.search(spoken) for pattern in named)
     )
 
 
@@ -106,7 +112,11 @@ def _invitation(case: Case, spoken: str, told: Collection[str], cues: Cues) -> l
     if cues.more.search(spoken):
         return _next(case, cues.more_categories, told)
     if cues.open.search(spoken):
-        return _next(case, cues.open_categories, told)
+        untold = _next(case, cues.open_categories, told)
+        # "What brings you here?" is answered with the complaint, also late and also twice.
+        complaint = [fact for fact in case.facts if fact.category is Category.CHIEF_COMPLAINT]
+        again = not untold or bool(cues.categories[Category.CHIEF_COMPLAINT].search(spoken))
+        return list(dict.fromkeys([*complaint, *untold])) if again else untold
     return None
 
 

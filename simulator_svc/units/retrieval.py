@@ -25,6 +25,15 @@ _WITHIN: dict[Category, frozenset[Kind]] = {
     Category.ALLERGY: frozenset({Kind.MEDICINE, Kind.HABIT}),
     Category.MEDICATION: frozenset({Kind.MEDICINE}),
 }
+_RELATIVES = {
+    word: words[0]
+    for words in (
+        ("mother", "mother's", "mum", "mom", "mum's", "mom's"), ("father", "father's", "dad", "dad's"),
+        ("brother", "brothers", "brother's"), ("sister", "sisters", "sister's"), ("uncle", "uncles", "uncle's"),
+        ("aunt", "aunts", "aunt's"), ("grandmother", "grandmother's", "grandma"), ("grandfather", "grandpa"),
+    )
+    for word in words
+}  # fmt: skip
 _PLACES = (Category.SITE, Category.RADIATION)
 _CHANGES = (Category.AGGRAVATING, Category.RELIEVING, Category.TIMING, Category.SEVERITY)
 _YOU = re.compile(r"\b(?:you|your|you're|you've)\b")
@@ -66,6 +75,8 @@ class _Clause:
         self._clause = clause
         self._last = last
         self._spoken = self._corrected(words(clause))
+        # "You said that it is green, is that right?" A premise may be false: only a fact that says it all answers.
+        self._confirms = bool(self._cues.confirm.search(self._spoken))
         self.understood = False
 
     def called_for(self) -> list[IndexedFact]:
@@ -211,6 +222,10 @@ class _Clause:
         facts = self._index.of(context)
         topics = frozenset(t for t in topics if self._table.kinds[t] in _WITHIN[context] and t != "medicine")
         named = self._index.named(spoken, facts)
+        if context is Category.FAMILY and (relatives := _relatives(self._spoken)):
+            theirs = [each for each in facts if _relatives(each.spoken) & relatives]
+            facts = theirs if theirs or len(relatives) == 1 else facts
+            named = [each for each in named if each in facts]
         if context is Category.FAMILY and not named and not self._cues.illness.search(self._spoken):
             named = self._index.named(spoken, self._index.history)  # "any brothers or sisters?"
         return named or (self._index.speaking_of(topics, facts) if topics else []) or facts
@@ -227,6 +242,8 @@ class _Clause:
         # Nor is a fact whose cue only says which category is asked for: "what illnesses have you had".
         beyond = " ".join(_without(spoken, [self._cues.categories[category] for category in categories]).split())
         facts = [each for each in facts if each.fact.category in categories or each.cues.search(beyond)]
+        if self._cues.categories[Category.SOCIAL].search(self._spoken):
+            facts = [each for each in facts if each.fact.category is Category.SOCIAL]
         if not facts:
             facts = self._speaking_of(wanted)
         # Cues are many and words are few: where a fact says it, another one's cue does not count.
@@ -238,7 +255,7 @@ class _Clause:
                 facts = [*facts, *self._index.of(category)]
         if not facts and all(topics == self._named_parts(topics) for topics in wanted):
             facts = self._index.named(spoken, self._index.of(Category.FAMILY))
-        if not facts and not wanted:
+        if not facts and not wanted and not categories and not self._confirms:
             tokens = {one_spelling(word) for word in spoken.split()}
             facts = [each for each in others if each.own & tokens]
         return facts
@@ -246,6 +263,8 @@ class _Clause:
     def _speaking_of(self, wanted: Sequence[frozenset[str]]) -> list[IndexedFact]:
         """Of all that is wanted, or of each by itself: "do you wake up short of breath"."""
         together = self._index.speaking_of(frozenset().union(*wanted)) if wanted else []
+        if self._confirms:
+            return together
         return together or [each for topics in wanted for each in self._index.speaking_of(topics)]
 
     def _is_meant(self, each: IndexedFact, spoken: str, wanted: Sequence[frozenset[str]]) -> bool:
@@ -284,6 +303,11 @@ class _Clause:
     def _corrected(self, tokens: Iterable[str]) -> str:
         right = self._cues.vocabulary | self._index.vocabulary
         return " ".join(token if token in right else self._table.corrected(token) for token in tokens)
+
+
+def _relatives(spoken: str) -> frozenset[str]:
+    """Whom the words name: a mother and no parents."""
+    return frozenset(_RELATIVES[word] for word in spoken.split() if word in _RELATIVES)
 
 
 def _without(spoken: str, patterns: Iterable[re.Pattern[str]]) -> str:

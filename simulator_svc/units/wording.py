@@ -18,6 +18,11 @@ from random import Random
 
 _WORDINGS = Path(__file__).parent / "data" / "wordings.toml"
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_REACHES = re.compile(
+    r"[,;:]|\d|n't\b|\b(?:and|or|but|nor|if|because|no|not|never|none|nobody|nothing|without|hardly|only|left|right|ago|since"
+    r"|last|yesterday|one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty|hundred|half|once|twice"
+    r"|(?:second|minute|hour|day|night|week|month|year|time)s?)\b"
+)
 # How often a canned wording differs where it may.
 _OTHERWISE = 0.5
 
@@ -141,5 +146,5 @@ def joined(sentences: Sequence[str], runs_on: bool) -> list[str]:
 
 
 def _is_short(sentence: str) -> bool:
-    """One clause with a full stop; then "and" begins another statement and nothing else."""
-    return sentence.endswith(".") and not re.search(r"[,;:]|\b(?:and|or|but|nor|if|because)\b", sentence)
+    """One clause with a full stop that holds nothing whose reach "and" could stretch: a denial, a number, a time."""
+    return sentence.endswith(".") and not _REACHES.search(sentence.lower())

@@ -169,19 +169,25 @@ def test_refuses_another_order_a_hedge_and_half_a_statement(spoken: str, said: s
 
 def test_statements_are_joined_by_and_only_where_each_is_whole() -> None:
     facts = [
-        Fact("a", Category.ONSET, "x", Disclosure.ON_REQUEST, "It began two hours ago."),
+        Fact("a", Category.CHARACTER, "x", Disclosure.ON_REQUEST, "It is a dull ache."),
         Fact("b", Category.SITE, "y", Disclosure.ON_REQUEST, "It is in a tooth."),
     ]
     check = ClaimCheck.of(facts, [], [])
     (both,) = joined([fact.words for fact in facts], runs_on=True)
-    assert both == "It began two hours ago, and it is in a tooth."
+    assert both == "It is a dull ache, and it is in a tooth."
     assert len(check.stated(both)) == 2
     for refused in (
-        "It began two hours ago, it is in a tooth.",
-        "Two hours ago, and in a tooth.",
-        "It began two hours ago but it is in a tooth.",
+        "It is a dull ache, it is in a tooth.",
+        "A dull ache, and in a tooth.",
+        "It is a dull ache but it is in a tooth.",
     ):
         assert not check.stated(refused), refused
+
+
+def test_what_and_could_reach_over_stays_apart() -> None:
+    for sentence in ("I have no fever.", "It began two hours ago.", "My mother has it.", "It is on the left."):
+        kept = joined([sentence, "It is not in a tooth."], runs_on=True)
+        assert kept == [sentence, "It is not in a tooth."]
 
 
 def test_a_flood_is_no_statement() -> None:
