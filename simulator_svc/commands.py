@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from simulator_svc.cases.parse import CaseError
 from simulator_svc.cases.standard import library_shortcomings
 from simulator_svc.evaluation_commands import simulator
 from simulator_svc.import_command import import_
+from simulator_svc.personas.stratify import stratified
 
 cases = typer.Typer(help="The patient cases: list, show, validate, import.", no_args_is_help=True)
 cases.command("import")(import_)
@@ -112,6 +114,22 @@ def coverage(
         console.print(f"No case at all: {', '.join(gaps)}")
     for name, counts in (("Prevalence", found.prevalence), ("Split", found.splits)):
         console.print(f"{name}: " + ", ".join(f"{number} {value}" for value, number in counts.most_common()))
+
+
+@cases.command("personas")
+def personas(
+    draws: Annotated[int, typer.Option("--draws", "-n", min=1, max=100_000, help="How many consultations.")] = 64,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same.")] = 1,
+    directory: _Directory = BUILT_IN,
+) -> None:
+    """Who meets whom in a balanced set of consultations: one JSON object a line.
+
+    Cases are drawn so that specialty, prevalence, age, sex and comorbidity stay level, personas so that each of the
+    sixteen types, the moods, literacy, education and means do; each persona goes with the age of the one who speaks.
+    """
+    for draw in stratified(_load(directory).list(), draws, seed):
+        row = {"case_id": draw.case.case_id, "patient_seed": draw.seed, "persona": asdict(draw.persona)}
+        typer.echo(json.dumps(row))
 
 
 def _by_patient(found: Coverage) -> Table:

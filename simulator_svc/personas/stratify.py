@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from itertools import count
 from random import Random
 from typing import TypeVar
 
+from simulator_svc.cases.coverage import UNKNOWN, age_band
 from simulator_svc.cases.model import Case, Category, Disclosure
 from simulator_svc.personas.model import Persona, Personality
 from simulator_svc.personas.sample import sample_persona
@@ -25,13 +25,6 @@ _CANDIDATES = 8
 # With so many facts on past illness and medication a patient counts as one with comorbidity.
 _COMORBID_FACTS = 4
 T = TypeVar("T")
-
-
-class AgeBand(StrEnum):
-    CHILD = "under 18"
-    YOUNG = "18 to 39"
-    MIDDLE = "40 to 64"
-    OLD = "65 and over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +66,11 @@ def stratified(cases: Sequence[Case], draws: int, seed: int) -> list[Draw]:
 def strata(case: Case) -> dict[str, str]:
     return {
         "specialty": case.specialty,
-        "prevalence": case.prevalence or "unknown",
+        "prevalence": case.prevalence or UNKNOWN,
         "age": age_band(case.age_years),
-        "sex": case.sex or "unknown",
+        "sex": case.sex or UNKNOWN,
         "comorbidity": "yes" if comorbid(case) else "no",
     }
-
-
-def age_band(age_years: int) -> AgeBand:
-    if age_years < 18:
-        return AgeBand.CHILD
-    if age_years < 40:
-        return AgeBand.YOUNG
-    return AgeBand.MIDDLE if age_years < 65 else AgeBand.OLD
 
 
 def comorbid(case: Case) -> bool:

@@ -41,6 +41,13 @@ def test_shows_whom_the_cases_cover_and_whom_not(tmp_path: Path) -> None:
     assert printed["specialties"]["rheumatology"]["40-64"] == {"female": 0, "male": 1, "unknown": 0}
 
 
+def test_draws_a_balanced_set_of_patients_and_personas() -> None:
+    printed = runner.invoke(app, ["cases", "personas", "--draws", "16", "--seed", "2"])
+    rows = [json.loads(line) for line in printed.output.splitlines()]
+    assert len({row["case_id"] for row in rows}) == len({row["persona"]["personality"] for row in rows}) == 16
+    assert runner.invoke(app, ["cases", "personas", "--draws", "16", "--seed", "2"]).output == printed.output
+
+
 def test_a_wrong_file_ends_with_code_1_and_its_name(tmp_path: Path) -> None:
     (tmp_path / "wrong.toml").write_text('case_id = "x"\n', encoding="utf-8")
     result = runner.invoke(app, ["cases", "validate", "--directory", str(tmp_path)])

@@ -7,11 +7,12 @@ from random import Random
 
 import pytest
 
+from simulator_svc.cases.coverage import BANDS
 from simulator_svc.cases.library import CaseLibrary
 from simulator_svc.personas.backgrounds import backgrounds
 from simulator_svc.personas.model import EmotionalState, Level, Personality
 from simulator_svc.personas.sample import sample_persona, speaker_age
-from simulator_svc.personas.stratify import age_band, strata, stratified
+from simulator_svc.personas.stratify import strata, stratified
 
 CASES = CaseLibrary.load().list()
 
@@ -77,12 +78,7 @@ def test_traits_are_level_in_a_stratified_set() -> None:
 
 
 def test_a_stratum_is_told_by_age_and_comorbidity() -> None:
-    assert [age_band(age) for age in (3, 17, 18, 39, 40, 64, 65, 99)] == [
-        *["under 18"] * 2,
-        *["18 to 39"] * 2,
-        *["40 to 64"] * 2,
-        *["65 and over"] * 2,
-    ]
+    assert {strata(case)["age"] for case in CASES} == set(BANDS)
     assert {strata(case)["comorbidity"] for case in CASES} == {"yes", "no"}
     with pytest.raises(ValueError, match="no case"):
         stratified([], 1, 1)
