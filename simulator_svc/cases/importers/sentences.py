@@ -39,6 +39,13 @@ _NOTHING = re.compile(
     r"|no (?:\w+ ){0,5}(?:provided|specified)(?=\.?$)|no mention of|[\w\s]* (?:is|are) shown(?: below| above)?"
     r"|to be (?:determined|done)|expected to show)\b[\w\s,();-]*\.?$)"
 )
+# That somebody came, and not why.
+_CAME = re.compile(
+    r"(?i)^(?:(?:the |this )?(?:patient|man|woman|boy|girl|child|infant)|she|he)"
+    r" (?:is|was|comes?|came|presents?|goes|visits?)(?: (?:brought|referred|taken|seen|brought in))?"
+    r" (?:to|at|by|in|for)\b[^,\d]*\b(?:physician|doctor|clinic|emergency (?:department|room)|office|hospital|pediatrician"
+    r"|examination|check-?up|follow-?up)(?: (?:today|visit|examination|by (?:his|her) \w+))*\.?$"
+)
 NUMBERING = re.compile(r"^\s*(?:\d{1,3}[.)]\s+|[-*\u2022]\s+)")
 
 
@@ -48,4 +55,4 @@ def sentences(text: str) -> list[str]:
 
 
 def says_nothing(text: str) -> bool:
-    return bool(_NOTHING.match(text.strip())) or not re.search(r"[A-Za-z0-9]", text)
+    return bool(_NOTHING.match(text.strip()) or _CAME.match(text.strip())) or not re.search(r"[A-Za-z0-9]", text)

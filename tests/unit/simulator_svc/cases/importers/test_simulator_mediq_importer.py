@@ -12,6 +12,7 @@ from simulator_svc.cases.classify import category_of
 from simulator_svc.cases.importers.draft import Format
 from simulator_svc.cases.importers.report import Report
 from simulator_svc.cases.importers.run import import_cases
+from simulator_svc.cases.importers.sentences import says_nothing
 from simulator_svc.cases.library import CaseLibrary
 from simulator_svc.cases.model import Case, Category
 
@@ -99,3 +100,22 @@ def test_a_record_of_no_patient_is_refused(tmp_path: Path) -> None:
 )
 def test_a_sentence_is_classified_by_its_words(sentence: str, category: Category) -> None:
     assert category_of(sentence) is category
+
+
+@pytest.mark.parametrize(
+    ("sentence", "nothing"),
+    [
+        ("Information not provided.", True),
+        ("Not specified", True),
+        ("The patient is brought to the emergency department by his mother.", True),
+        ("She comes to the physician for a follow-up examination.", True),
+        ("A photograph of the lesion is shown.", True),
+        ("No significant past medical history.", False),
+        ("Naproxen 500 mg twice a day.", False),
+        ("No known drug allergies.", False),
+        ("The patient presents to the clinic because of a cough.", False),
+        ("He is brought to the hospital after a fall.", False),
+    ],
+)
+def test_what_says_nothing_is_told_from_what_says_that_there_is_nothing(sentence: str, nothing: bool) -> None:
+    assert says_nothing(sentence) is nothing
