@@ -43,8 +43,8 @@ _NOTHING = re.compile(
 _CAME = re.compile(
     r"(?i)^(?:(?:the |this )?(?:patient|man|woman|boy|girl|child|infant)|she|he)"
     r" (?:is|was|comes?|came|presents?|goes|visits?)(?: (?:brought|referred|taken|seen|brought in))?"
-    r" (?:to|at|by|in|for)\b[^,\d]*\b(?:physician|doctor|clinic|emergency (?:department|room)|office|hospital|pediatrician"
-    r"|examination|check-?up|follow-?up)(?: (?:today|visit|examination|by (?:his|her) \w+))*\.?$"
+    r" (?:to|at|by|in|for)\b[^,\d]*\b(?:physician|doctor|clinic|emergency (?:department|room)|office|hospital"
+    r"|pediatrician|examination|check-?up|follow-?up)(?: (?:today|visit|examination|by (?:his|her) \w+))*\.?$"
 )
 NUMBERING = re.compile(r"^\s*(?:\d{1,3}[.)]\s+|[-*\u2022]\s+)")
 
