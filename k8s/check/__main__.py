@@ -16,12 +16,14 @@ from rich.console import Console
 
 from k8s.check.faults import FAULTS, IN_DOCKERFILES, DockerFault, Fault
 from k8s.check.manifests import K8S, Finding, Manifest
-from k8s.check.rules import GENERAL, WHOLE, findings
+from k8s.check.rules import GENERAL, PRODUCTION, WHOLE, findings
 from k8s.check.tools import ToolFailed, Tools, dockerfile_findings, policy_findings, schema_findings
 from k8s.check.waivers import apart, read_waivers
 
 # The overlay that has every kind of thing in it: faults are planted there.
 RICHEST = "cpu"
+# The overlay of a small cluster, where services speak plaintext.
+SMALL = "dev"
 DOCKER = K8S / "docker"
 
 Sets = dict[str, list[Manifest]]
@@ -68,8 +70,8 @@ def everything_found(tools: Tools, overlays: Sets, examples: Sets) -> list[Findi
         found += schema_findings(tools, manifests)
     for of_set in policy_findings(tools, {**overlays, **examples}).values():
         found += of_set
-    for manifests in overlays.values():
-        found += findings(manifests, WHOLE)
+    for name, manifests in overlays.items():
+        found += findings(manifests, WHOLE if name == SMALL else PRODUCTION)
     base = overlays[RICHEST]
     for name, manifests in examples.items():
         # An example is applied beside an overlay and may name what is in it.
@@ -83,7 +85,9 @@ def everything_found(tools: Tools, overlays: Sets, examples: Sets) -> list[Findi
 def unseen_faults(tools: Tools, whole: Sequence[Manifest]) -> list[Fault]:
     """Each fault is planted alone; it is seen where its check says more than it says of the whole manifests."""
     unseen = [
-        fault for fault in FAULTS if not fault.by_tool and not _seen(fault, whole, findings(fault.planted(whole)))
+        fault
+        for fault in FAULTS
+        if not fault.by_tool and not _seen(fault, whole, findings(fault.planted(whole), PRODUCTION))
     ]
     scanned = [fault for fault in FAULTS if fault.by_tool and fault.caught_by != "schema"]
     reports = policy_findings(tools, {f"fault-{i}": fault.planted(whole) for i, fault in enumerate(scanned)})
@@ -108,7 +112,7 @@ def unseen_docker_faults(tools: Tools) -> list[DockerFault]:
 
 
 def _seen(fault: Fault, whole: Sequence[Manifest], found: Sequence[Finding]) -> bool:
-    before = set(findings(whole))
+    before = set(findings(whole, PRODUCTION))
     return _names_rule(fault, [finding for finding in found if finding not in before])
 
 

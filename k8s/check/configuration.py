@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from k8s.check.manifests import Manifest, Pod, named
+from k8s.check.manifests import Manifest, Pod, named, pods
 from k8s.check.workloads import WORKLOADS, Workload
 from service_kit.settings import ServiceSettings, WrongSettings, read_settings
 
@@ -57,6 +57,19 @@ def _read(workload: Workload, environment: tuple[tuple[str, str], ...], text: st
                 return read_settings(workload.settings, workload.service)
             except WrongSettings as wrong:
                 raise Unreadable(wrong.problems) from wrong
+
+
+def readable(manifests: Sequence[Manifest]) -> Iterator[tuple[Pod, Workload, ServiceSettings]]:
+    """Every service with its settings; one whose settings are refused is the settings rule's affair alone."""
+    for pod in pods(manifests):
+        workload = workload_of(pod)
+        if workload is None:
+            continue
+        try:
+            settings = settings_of(pod, workload, manifests)
+        except Unreadable:
+            continue
+        yield pod, workload, settings
 
 
 def variables(container: Manifest) -> dict[str, str]:

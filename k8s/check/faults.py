@@ -273,6 +273,13 @@ def _one_in_plaintext(manifests: list[Manifest]) -> None:
     container["env"] = [entry for entry in container["env"] if "_TLS__" not in entry["name"]]
 
 
+def _all_in_plaintext(manifests: list[Manifest]) -> None:
+    for manifest in manifests:
+        if manifest["kind"] in ("Deployment", "StatefulSet"):
+            container = manifest["spec"]["template"]["spec"]["containers"][0]
+            container["env"] = [entry for entry in container["env"] if "_TLS__" not in entry["name"]]
+
+
 def _removed_version(manifests: list[Manifest]) -> None:
     _of(manifests, "PodDisruptionBudget", "gateway")["apiVersion"] = "policy/v1beta1"
 
@@ -345,6 +352,7 @@ IN_AN_OVERLAY = (
     Fault("replicas beside an autoscaler", "autoscaling", _fixed_replicas),
     Fault("a certificate bears another's name", "certificates", _wrong_identity),
     Fault("one workload speaks plaintext", "certificates", _one_in_plaintext),
+    Fault("production speaks plaintext", "certificates", _all_in_plaintext),
 )
 BY_TOOLS = (
     Fault("an API version that Kubernetes has removed", "schema", _removed_version, by_tool=True),

@@ -43,6 +43,8 @@ WHOLE: tuple[Rule, ...] = (
     probes.check,
     settings.check,
 )
+# What holds where strangers are near.
+PRODUCTION: tuple[Rule, ...] = (*WHOLE, certificates.required)
 
 
 def findings(manifests: Sequence[Manifest], rules: Iterable[Rule] = WHOLE) -> list[Finding]:

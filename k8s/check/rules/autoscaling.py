@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ast
-import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from k8s.check.configuration import Unreadable, settings_of, workload_of
-from k8s.check.manifests import K8S, Finding, Manifest, named, of_kind, pods, subject
-from k8s.check.workloads import REPOSITORY, WORKLOADS
+from k8s.check.configuration import readable
+from k8s.check.manifests import K8S, Finding, Manifest, named, of_kind, subject
+from k8s.telemetry.catalogue import catalogue
 from service_kit.kafka.settings import KafkaSettings
 from simulator_svc.rollout.worker import REQUESTS
 
@@ -23,10 +21,10 @@ ADAPTER = K8S / "components" / "autoscaling" / "prometheus-adapter.values.yaml"
 def check(manifests: Sequence[Manifest]) -> Iterator[Finding]:
     adapted = _adapted()
     for scaler in of_kind(manifests, "HorizontalPodAutoscaler"):
-        workload = WORKLOADS.get(scaler["spec"]["scaleTargetRef"]["name"])
+        workload = scaler["spec"]["scaleTargetRef"]["name"]
         for metric in scaler["spec"]["metrics"]:
             name = metric.get("pods", {}).get("metric", {}).get("name", "")
-            if workload is None or name not in exported(workload.package):
+            if name not in exported(workload):
                 yield Finding(RULE, subject(scaler), f"{name or metric['type']} is no metric that its pods export")
             elif name not in adapted:
                 yield Finding(RULE, subject(scaler), f"the adapter has no rule for {name}")
@@ -51,14 +49,9 @@ def _wrong_trigger(manifests: Sequence[Manifest], scaler: Manifest, trigger: Man
     elif scaler["spec"]["maxReplicaCount"] != topic["spec"]["partitions"]:
         at_most, partitions = scaler["spec"]["maxReplicaCount"], topic["spec"]["partitions"]
         yield f"scales to {at_most} workers, and the topic has {partitions} partitions"
-    for pod in pods(manifests):
-        workload = workload_of(pod)
-        if workload is None or pod.name != scaler["spec"]["scaleTargetRef"]["name"]:
+    for pod, _, settings in readable(manifests):
+        if pod.name != scaler["spec"]["scaleTargetRef"]["name"]:
             continue
-        try:
-            settings = settings_of(pod, workload, manifests)
-        except Unreadable:
-            continue  # the settings rule says so
         if asked.get("consumerGroup") != getattr(settings, "group", None):
             yield f"watches the group {asked.get('consumerGroup')}, not the workers' own"
         broker: KafkaSettings = getattr(settings, "kafka", KafkaSettings())
@@ -69,34 +62,9 @@ def _wrong_trigger(manifests: Sequence[Manifest], scaler: Manifest, trigger: Man
             yield f"a worker plays {concurrency} at once, lagThreshold is {asked['lagThreshold']}"
 
 
-@functools.cache
-def exported(package: str) -> frozenset[str]:
-    """Prometheus names of what a service's process measures: literals of modules that use OpenTelemetry's metrics."""
-    names: set[str] = set()
-    for folder in (package, "service_kit"):
-        for file in sorted((REPOSITORY / folder).rglob("*.py")):
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-            if _measures(tree):
-                names |= {prometheus_name(text) for text in _literals(tree) if "." in text}
-    return frozenset(names)
-
-
-def prometheus_name(instrument: str) -> str:
-    """Without the unit's suffix: what scales is counted in braces ({call}), which leaves none."""
-    return instrument.replace(".", "_")
-
-
-def _measures(tree: ast.AST) -> bool:
-    return any(
-        isinstance(node, ast.ImportFrom)
-        and node.module == "opentelemetry"
-        and any(alias.name == "metrics" for alias in node.names)
-        for node in ast.walk(tree)
-    )
-
-
-def _literals(tree: ast.AST) -> Iterator[str]:
-    return (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+def exported(workload: str) -> set[str]:
+    """Prometheus names of what a workload's process measures."""
+    return {metric.prometheus for metric in catalogue().values() if workload in metric.services}
 
 
 def _adapted(file: Path = ADAPTER) -> set[str]:

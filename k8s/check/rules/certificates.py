@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from k8s.check.configuration import Unreadable, settings_of, workload_of
-from k8s.check.manifests import Finding, Manifest, named, pods, subject
+from k8s.check.configuration import readable
+from k8s.check.manifests import Finding, Manifest, named, subject
 from service_kit.grpc.callers import SPIFFE
 
 RULE = "certificates"
 
 
+def required(manifests: Sequence[Manifest]) -> Iterator[Finding]:
+    """Outside of a small cluster somebody has to speak TLS, and then, by the other rule, everybody."""
+    if not any(settings.tls is not None for _, _, settings in readable(manifests)):
+        yield Finding(RULE, "overlay", "no workload shows or asks for a certificate")
+
+
 def check(manifests: Sequence[Manifest]) -> Iterator[Finding]:
     with_tls: list[str] = []
     without: list[str] = []
-    for pod in pods(manifests):
-        workload = workload_of(pod)
-        if workload is None:
-            continue
-        try:
-            settings = settings_of(pod, workload, manifests)
-        except Unreadable:
-            continue  # the settings rule says so
+    for pod, _, settings in readable(manifests):
         (with_tls if settings.tls is not None else without).append(subject(pod.owner))
         if settings.tls is None:
             continue

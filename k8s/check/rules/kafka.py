@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from k8s.check.configuration import Unreadable, settings_of, workload_of
-from k8s.check.manifests import Finding, Manifest, Pod, named, of_kind, pods, subject
+from k8s.check.configuration import readable
+from k8s.check.manifests import Finding, Manifest, Pod, named, of_kind, subject
 from k8s.check.topology import outside_calls
 from service_kit.kafka.settings import KafkaSettings
 from service_kit.kafka.topics import DEAD_LETTERS
@@ -25,14 +25,7 @@ TOPICS = {
 def check(manifests: Sequence[Manifest]) -> Iterator[Finding]:
     yield from _topics(manifests)
     yield from _users(manifests)
-    for pod in pods(manifests):
-        workload = workload_of(pod)
-        if workload is None:
-            continue
-        try:
-            settings = settings_of(pod, workload, manifests)
-        except Unreadable:
-            continue  # the settings rule says so
+    for pod, _, settings in readable(manifests):
         kafka = getattr(settings, "kafka", None)
         if isinstance(kafka, KafkaSettings):
             for message in _wrong_client(manifests, pod, kafka):

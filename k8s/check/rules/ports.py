@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from k8s.check.configuration import Unreadable, settings_of, workload_of
+from k8s.check.configuration import readable
 from k8s.check.manifests import Finding, Manifest, Pod, named, of_kind, pods, selects, subject
 from k8s.check.topology import service_calls
 from service_kit.settings import ServiceSettings
@@ -15,14 +15,7 @@ GRPC = "grpc://"
 
 def check(manifests: Sequence[Manifest]) -> Iterator[Finding]:
     yield from _services(manifests)
-    for pod in pods(manifests):
-        workload = workload_of(pod)
-        if workload is None:
-            continue
-        try:
-            settings = settings_of(pod, workload, manifests)
-        except Unreadable:
-            continue  # the settings rule says so
+    for pod, _, settings in readable(manifests):
         declared = container_ports(pod)
         for name, setting in (("grpc", "grpc_port"), ("rest", "rest_port"), ("health", "health_port")):
             wanted = getattr(settings, setting, None)

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from k8s.check.configuration import Unreadable, settings_of, workload_of
-from k8s.check.manifests import Finding, Manifest, pods, subject
+from k8s.check.configuration import readable
+from k8s.check.manifests import Finding, Manifest, subject
 
 RULE = "probes"
 
 
 def check(manifests: Sequence[Manifest]) -> Iterator[Finding]:
-    for pod in pods(manifests):
-        workload = workload_of(pod)
-        if workload is None:
-            continue
-        try:
-            health_port = settings_of(pod, workload, manifests).health_port
-        except Unreadable:
-            continue  # the settings rule says so
+    for pod, workload, settings in readable(manifests):
         container = pod.spec["containers"][0]
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             grpc = container.get(probe, {}).get("grpc")
             if grpc is None:
                 yield Finding(RULE, subject(pod.owner), f"has no gRPC {probe}")
                 continue
-            if grpc["port"] != health_port:
-                yield Finding(RULE, subject(pod.owner), f"{probe} asks port {grpc['port']}, health is on {health_port}")
+            if grpc["port"] != settings.health_port:
+                message = f"{probe} asks port {grpc['port']}, health is on {settings.health_port}"
+                yield Finding(RULE, subject(pod.owner), message)
             service, wanted = grpc.get("service", ""), {""} if probe == "livenessProbe" else workload.health
             if service not in wanted:
                 yield Finding(RULE, subject(pod.owner), f"{probe} asks for {service!r}, not one of {sorted(wanted)}")
