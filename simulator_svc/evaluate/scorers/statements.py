@@ -155,9 +155,13 @@ def _best_span(case: Case, fact: Fact, sentences: Sequence[Sentence]) -> _Span |
         for window in _windows(sentences, wording.length):
             stems = frozenset().union(*(sentence.content for sentence in window))
             coverage = wording.covered(stems)
+            said = stems & wording.weights.keys()
+            # One word of several that a fact has may be anybody's.
+            if len(said) < min(2, len(wording.weights)):
+                continue
             if coverage >= SPOKEN_OF and (best is None or coverage > best.coverage):
                 tokens = tuple(token for sentence in window for token in sentence.tokens)
-                best = _Span(fact, coverage, stems & wording.weights.keys(), tokens)
+                best = _Span(fact, coverage, said, tokens)
     return best
 
 
