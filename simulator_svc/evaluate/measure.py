@@ -84,7 +84,8 @@ def score(consultation: Consultation) -> Scored:
     return Scored(consultation, tuple(scored))
 
 
-def measure(played: Sequence[Scored], seed: int = 0) -> Measured:
+def measure(played: Sequence[Scored], seed: int = 0, *, persona: bool = True) -> Measured:
+    """`persona`: the classifier, which takes longer than all the rest, is asked too."""
     turns = [turn for scored in played for turn in scored.turns]
     closed = [scored for scored in played if _reached_end(scored)]
     return Measured(
@@ -97,7 +98,7 @@ def measure(played: Sequence[Scored], seed: int = 0) -> Measured:
         diagnosis_named=sum(bool(turn.score.diagnosis) for turn in turns),
         answer_recall=_over(played, lambda turn: turn.answered, seed),
         recall_of_every_fact=ratio([_every_fact(scored) for scored in played], seed),
-        personification=personification(list(map(_session, played)), seed),
+        personification=personification(list(map(_session, played)), seed) if persona else None,
         ended_early=ratio([(float(_when(scored) == "early"), 1) for scored in closed], seed),
         ended_in_time=ratio([(float(_when(scored) == "in time"), 1) for scored in closed], seed),
         never_ended=ratio([(float(_when(scored) == "never"), 1) for scored in closed], seed),

@@ -28,12 +28,14 @@ from service_kit.grpc.channel import open_channel
 from simulator_svc.cases.model import Case
 from simulator_svc.evaluate import gate
 from simulator_svc.evaluate.case_source import load_cases
+from simulator_svc.evaluate.choices import Unit
 from simulator_svc.evaluate.doctors.base import Question
 from simulator_svc.evaluate.doctors.scripted import read_labels
 from simulator_svc.evaluate.engagements import attacked, scripted
 from simulator_svc.evaluate.measure import Measured, Scored, measure, score
 from simulator_svc.evaluate.patients import PatientUnderTest, ServedPatient
 from simulator_svc.evaluate.play import Engagement, play
+from simulator_svc.evaluate.plot import plot
 from simulator_svc.evaluate.report import as_json, axes_table, table
 from simulator_svc.evaluate.scorers.naturalness import naturalness, patient_turns
 from tests.benchmarks.simulator_speed import ablations, overhead, throughput
@@ -45,6 +47,7 @@ AGENTCLINIC = DATA / "agentclinic" / "agentclinic_medqa.jsonl"
 IMPORTED = 60
 LABELS = Path(__file__).parent / "labels"
 PROCESSES = ("inference-frozen", "simulator")
+REPORT = STATE / "bench-simulator-report"
 AT_ONCE = 32
 TURNS = 9
 LEAST_ATTACKS = 480
@@ -59,6 +62,7 @@ class Benchmark:
     ends_at: float
     incomplete: list[str]
     scored: dict[str, list[Scored]] = field(default_factory=dict)
+    ablated: dict[str, Measured] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
 
     async def play(self, name: str, patient: PatientUnderTest, engagements: Sequence[Engagement], share: float) -> None:
@@ -94,25 +98,30 @@ async def run(
             bench.figures |= await part
             bench.console.print(json.dumps(bench.figures))
         parts = await ablations(targets, every, bench.seed, bench.ends_at)
-        bench.console.print(table({name: measure(scored) for name, scored in parts.items()}, "Without one unit"))
+        bench.ablated = {name: measure(scored, bench.seed) for name, scored in parts.items()}
+        if len(parts) <= len(Unit):
+            bench.incomplete.append(f"ablation: only {', '.join(parts)}")
     finally:
         await channel.close(None)
 
 
 def conclude(bench: Benchmark) -> dict[str, Any]:
-    measured = {name: measure(scored, bench.seed) for name, scored in bench.scored.items()}
+    measured = {name: measure(scored, bench.seed, persona=False) for name, scored in bench.scored.items()}
     together = [scored for part in bench.scored.values() for scored in part]
-    measured["all"] = measure(together, bench.seed)
+    measured["all"] = measure(together, bench.seed, persona=False)
     consultations = measure([s for name, part in bench.scored.items() if name != "attacks" for s in part], bench.seed)
     bench.console.print(table(measured, "The patient, as its service answers"))
     bench.console.print(axes_table({"scripted": consultations}))
+    if bench.ablated:
+        bench.console.print(table(bench.ablated, "The same consultations without one unit"))
     spoken = naturalness(patient_turns(DATA / "mts-dialog"))
     if spoken:
         bench.console.print(
             f"patients of MTS-Dialog: distinct-1 {spoken.distinct_1:.3f}, distinct-2 {spoken.distinct_2:.3f}, "
             f"words a turn {spoken.length_quartiles}"
         )
-    write_details(measured, together)
+    write_details(measured | bench.ablated, together)
+    plot({"scripted": consultations} | bench.ablated, REPORT / "simulator.png")
     return figures(measured["all"], consultations) | gate_figures() | bench.figures
 
 
@@ -136,10 +145,9 @@ def figures(every: Measured, consultations: Measured) -> dict[str, Any]:
 
 def write_details(measured: dict[str, Measured], together: Sequence[Scored]) -> None:
     """Every turn that lost something, for whoever wants to mend it."""
-    directory = STATE / "bench-simulator-report"
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "measured.json").write_text(json.dumps(as_json(measured), indent=2), encoding="utf-8")
-    with (directory / "faults.jsonl").open("w", encoding="utf-8") as file:
+    REPORT.mkdir(parents=True, exist_ok=True)
+    (REPORT / "measured.json").write_text(json.dumps(as_json(measured), indent=2), encoding="utf-8")
+    with (REPORT / "faults.jsonl").open("w", encoding="utf-8") as file:
         for scored in together:
             for turn in scored.turns:
                 missing = turn.answered is not None and turn.answered < 1

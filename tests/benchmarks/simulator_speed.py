@@ -76,7 +76,7 @@ async def ablations(
             left = ends_at - time.monotonic()
             if left < 0:
                 break
-            engagements = scripted(cases[:40], seed + 70_000, turns=6)
+            engagements = scripted(cases[:40], seed + 70_000, turns=6, each=2)
             played: list[Consultation] = await play(
                 patient_without(unit, language, PatientSettings()),
                 engagements,

@@ -92,7 +92,7 @@ def _recognised(sessions: Sequence[Session], axis: str, seed: int) -> list[bool]
     right = [False] * len(sessions)
     for learnt, held_out in GroupKFold(_FOLDS, shuffle=True, random_state=seed).split(texts, values, cases):
         classifier = make_pipeline(
-            TfidfVectorizer(ngram_range=(1, 3), min_df=3, sublinear_tf=True, token_pattern=r"[\w']+|[?!]"),
+            TfidfVectorizer(ngram_range=(1, 2), min_df=3, sublinear_tf=True, token_pattern=r"[\w']+|[?!]"),
             LogisticRegression(C=10.0, max_iter=500, class_weight="balanced"),
         )
         classifier.fit([texts[index] for index in learnt], [values[index] for index in learnt])
