@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
+from operator import mul
 
 from service_kit.errors import ServiceError
 from simulator_svc.cases.model import Case, Fact
@@ -61,4 +62,5 @@ def _nearest(question: Vector, facts: Sequence[Fact], vectors: Sequence[tuple[Ve
 
 def _cosine(one: Vector, other: Vector) -> float:
     """Of vectors of unit length."""
-    return sum(a * b for a, b in zip(one, other, strict=True))
+    product: float = sum(map(mul, one, other))
+    return product
