@@ -30,13 +30,14 @@ _BLOCKS = re.compile(
 _LINES = re.compile(
     r"^[ \t#*>\-]*(?:system|grader|evaluator|judge|assistant \(\w+\)|note to \w+(?: \w+)?|rubric|verdict|grading|"
     r"evaluation|criteri(?:on|a)[_ ]?\d*|label|rating|checklist|admin|llm)\b[^\n.?!]{0,40}?[:=][^\n]*|"
+    r"^[ \t]*q\s*:[^\n]*\ba\s*:[^\n]*|"
     r"^[ \t]*#{2,}[ \t*]*(?:system|grad(?:er|ing)|evaluat(?:or|ion)|judge|instructions?)\b[^\n]*(?:\n(?!\n)[^\n]*)*",
     re.I | re.M,
 )
 _BRACKETS = re.compile(r"```.*?(?:```|\Z)|\([^()]*\)|\[[^\[\]]*\]|\*[^*\n]+\*", re.S)
 # No word of any language is so long: base64, hexadecimal.
 _ENCODED = re.compile(r"\S*[A-Za-z0-9+/=_\-]{28,}\S*")
-_TICKS = re.compile(r"[\u2605\u2606\u2713\u2714\u2705\u2611]|>>>")
+_TICKS = re.compile(r"[\u2605\u2606\u2713\u2714\u2705\u2611]|>>>|\w\s*=\s*(?:1|true|yes)\b")
 _SENTENCES = re.compile(
     r"(?:\s*p\.\s?s\.)?[^.!?\n\u3002\uff01\uff1f]*(?:[.!?\u3002\uff01\uff1f]+[\"')\]]*|\n|\Z)", re.I
 )
