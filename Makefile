@@ -162,6 +162,10 @@ bench-rubric: setup model ## the judges beside labels, injections, memory, prefi
 rolling-restart: setup model ## replaces every service in turn under load: no call fails
 	@$(BIN)/python -m tests.benchmarks.rolling_restart
 
+.PHONY: bench-telemetry
+bench-telemetry: setup model ## rollout tokens a second with every trace exported, beside none
+	@$(BIN)/python -m tests.benchmarks.telemetry
+
 .PHONY: bench-learning
 bench-learning: setup model ## the demo's run with three seeds
 	@$(BIN)/python -m tests.benchmarks.learning

@@ -19,7 +19,11 @@ STATE = Path(".anamnesis").absolute()
 
 @contextmanager
 def running_stack(
-    name: str, processes: Sequence[str], overrides: Mapping[str, Mapping[str, str]], console: Console
+    name: str,
+    processes: Sequence[str],
+    overrides: Mapping[str, Mapping[str, str]],
+    console: Console,
+    otlp_endpoint: str | None = None,
 ) -> Iterator[LocalStack]:
     """Models and compiled engines are shared with every other stack; all else is this benchmark's and begins empty."""
     state_dir = STATE / name
@@ -35,7 +39,9 @@ def running_stack(
         requires=whole.requires,
         topics=whole.topics if "broker" in processes else Topics(),
     )
-    stack = LocalStack(state_dir, free_offset(definition), overrides, definition=definition)
+    stack = LocalStack(
+        state_dir, free_offset(definition), overrides, otlp_endpoint=otlp_endpoint, definition=definition
+    )
     try:
         with Display(console, "Starting") as display:
             stack.start(display)
