@@ -15,6 +15,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PACKAGES := service_kit gateway simulator_svc rubric_svc inference_svc trainer_svc k8s
 K8S_TOOLS := .venv-k8s
+OBSERVE := .venv-observe
 PIP := $(BIN)/pip --disable-pip-version-check
 PIP_VERSION := 26.3
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements.lock)
@@ -150,6 +151,16 @@ down: setup ## stop the stack
 status: setup ## what runs
 	@$(BIN)/anamnesis status || true
 
+$(OBSERVE)/.installed: k8s/observe/requirements.lock | $(VENV)/.created
+	@echo "trace UI: $$(grep -c '==' $<) pinned packages in $(OBSERVE) (about 850 MB)"
+	@[ -x $(OBSERVE)/bin/pip ] || $(BIN)/python -m venv $(OBSERVE)
+	@$(OBSERVE)/bin/pip --disable-pip-version-check install -q --no-deps -r $< 2> >(grep -v '^WARNING' >&2)
+	@touch $@
+
+.PHONY: observe
+observe: setup model $(OBSERVE)/.installed ## the stack with a trace UI, until Ctrl-C
+	@$(BIN)/python -m k8s.observe --ui $(OBSERVE)/bin/phoenix
+
 .PHONY: bench-rollout
 bench-rollout: setup model ## tokens a second of the stack against the bare engine
 	@$(BIN)/python -m tests.benchmarks.rollout
@@ -176,5 +187,5 @@ bench-simulator: setup model ## the patient's privacy, faithfulness, character a
 
 .PHONY: clean
 clean: ## remove what was installed and generated; .anamnesis (models, runs, weights) stays
-	rm -rf $(VENV) $(K8S_TOOLS) protos/gen dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(K8S_TOOLS) $(OBSERVE) protos/gen dist .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -28,6 +28,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 FLUSH_SECONDS = 5.0
 METRIC_INTERVAL_SECONDS = 10.0
+# OpenTelemetry's own: "none" for an endpoint that takes traces alone.
+METRICS_VARIABLE = "OTEL_METRICS_EXPORTER"
 _W3C = TraceContextTextMapPropagator()
 _TRACE_HEADERS = ("traceparent", "tracestate")
 
@@ -77,6 +79,8 @@ def _build(service: str, endpoint: str | None) -> Telemetry:
     tracers = TracerProvider(resource=resource, shutdown_on_exit=False, span_limits=SpanLimits(max_events=0))
     tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint), schedule_delay_millis=1000))
     trace.set_tracer_provider(tracers)
+    if os.environ.get(METRICS_VARIABLE) == "none":
+        return Telemetry(tracers, None)
     reader = PeriodicExportingMetricReader(
         OTLPMetricExporter(endpoint=endpoint), export_interval_millis=METRIC_INTERVAL_SECONDS * 1000
     )

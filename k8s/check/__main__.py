@@ -36,7 +36,8 @@ def main() -> int:
     console = Console(highlight=False, soft_wrap=True)
     try:
         overlays = {path.name: tools.render(path) for path in sorted((K8S / "overlays").iterdir())}
-        examples = {path.name: tools.render(path) for path in sorted((K8S / "examples").iterdir())}
+        beside = [*sorted((K8S / "examples").iterdir()), K8S / "collector"]
+        examples = {path.name: tools.render(path) for path in beside}
         found = everything_found(tools, overlays, examples)
         against, waived = apart(found, read_waivers())
         uncaught: list[Fault | DockerFault] = [*unseen_faults(tools, overlays[RICHEST]), *unseen_docker_faults(tools)]

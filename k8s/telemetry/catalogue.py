@@ -26,6 +26,8 @@ class Metric:
     unit: str
     description: str
     services: tuple[str, ...]
+    # Services that may export it too, when they come to do what it measures.
+    also: tuple[str, ...] = ()
     # What has to happen before it is exported; empty where a stack that works shows it.
     after: str = ""
 
@@ -64,7 +66,9 @@ class UnknownMetric(Exception):
 def catalogue() -> dict[str, Metric]:
     """By OpenTelemetry name."""
     rows = tomllib.loads(TABLE.read_text(encoding="utf-8"))["metric"]
-    metrics = [Metric(**{**row, "services": tuple(row["services"])}) for row in rows]
+    metrics = [
+        Metric(**{**row, "services": tuple(row["services"]), "also": tuple(row.get("also", ()))}) for row in rows
+    ]
     found = {metric.name: metric for metric in metrics}
     assert len(found) == len(metrics), "a metric stands twice in the table"
     return found

@@ -1,0 +1,1 @@
+"""`make observe`: the local stack with a trace UI beside it."""
