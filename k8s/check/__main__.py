@@ -16,7 +16,7 @@ from rich.console import Console
 
 from k8s.check.faults import FAULTS, IN_DOCKERFILES, DockerFault, Fault
 from k8s.check.manifests import K8S, Finding, Manifest
-from k8s.check.rules import GENERAL, PRODUCTION, WHOLE, findings
+from k8s.check.rules import ANYWHERE, GENERAL, PRODUCTION, WHOLE, findings
 from k8s.check.tools import ToolFailed, Tools, dockerfile_findings, policy_findings, schema_findings
 from k8s.check.waivers import apart, read_waivers
 
@@ -25,6 +25,8 @@ RICHEST = "cpu"
 # The overlay of a small cluster, where services speak plaintext.
 SMALL = "dev"
 DOCKER = K8S / "docker"
+# Of a namespace of their own, beside ours.
+NEIGHBOURS = ("collector",)
 
 Sets = dict[str, list[Manifest]]
 
@@ -36,15 +38,15 @@ def main() -> int:
     console = Console(highlight=False, soft_wrap=True)
     try:
         overlays = {path.name: tools.render(path) for path in sorted((K8S / "overlays").iterdir())}
-        beside = [*sorted((K8S / "examples").iterdir()), K8S / "collector"]
-        examples = {path.name: tools.render(path) for path in beside}
-        found = everything_found(tools, overlays, examples)
+        examples = {path.name: tools.render(path) for path in sorted((K8S / "examples").iterdir())}
+        neighbours = {name: tools.render(K8S / name) for name in NEIGHBOURS}
+        found = everything_found(tools, overlays, examples, neighbours)
         against, waived = apart(found, read_waivers())
         uncaught: list[Fault | DockerFault] = [*unseen_faults(tools, overlays[RICHEST]), *unseen_docker_faults(tools)]
     except ToolFailed as failed:
         console.print(f"error: {failed}", style="red", markup=False)
         return 1
-    for name, manifests in {**overlays, **examples}.items():
+    for name, manifests in {**overlays, **examples, **neighbours}.items():
         console.print(f"  {name}: {len(manifests)} manifests", markup=False)
     for finding in against:
         console.print(f"  {finding.rule}: {finding.subject}: {finding.message}", style="red", markup=False)
@@ -55,7 +57,9 @@ def main() -> int:
         console.print(f"  not seen by {fault.caught_by}: {fault.name}", style="red", markup=False)
     planted = len(FAULTS) + len(IN_DOCKERFILES)
     figures = {
-        "manifests": sum(len(manifests) for manifests in [*overlays.values(), *examples.values()]),
+        "manifests": sum(
+            len(manifests) for manifests in [*overlays.values(), *examples.values(), *neighbours.values()]
+        ),
         "findings": len(against),
         "waived": len(waived),
         "faults_planted": planted,
@@ -65,11 +69,13 @@ def main() -> int:
     return 1 if against or uncaught else 0
 
 
-def everything_found(tools: Tools, overlays: Sets, examples: Sets) -> list[Finding]:
+def everything_found(tools: Tools, overlays: Sets, examples: Sets, neighbours: Sets) -> list[Finding]:
     found: list[Finding] = []
-    for manifests in [*overlays.values(), *examples.values()]:
+    for manifests in [*overlays.values(), *examples.values(), *neighbours.values()]:
         found += schema_findings(tools, manifests)
-    for of_set in policy_findings(tools, {**overlays, **examples}).values():
+    for manifests in neighbours.values():
+        found += findings(manifests, ANYWHERE)
+    for of_set in policy_findings(tools, {**overlays, **examples, **neighbours}).values():
         found += of_set
     for name, manifests in overlays.items():
         found += findings(manifests, WHOLE if name == SMALL else PRODUCTION)

@@ -34,7 +34,8 @@ from simulator_svc.rollout.identity import doctor_turn_seed
 from tests.benchmarks.stacks import running_stack
 from tests.integration.rollout.rollout_traffic import Traffic, consultations, fragments, new_run, state_of
 
-PROCESSES = ("broker", "inference-policy", "inference-frozen", "rubric", "rollout-worker")
+# The rubric service is told of the simulator, though no rollout calls it.
+PROCESSES = ("broker", "inference-policy", "inference-frozen", "simulator", "rubric", "rollout-worker")
 TURNS = 3
 TOKENS = 96
 PASS_SECONDS = 900.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ from service_kit.telemetry import METRIC_INTERVAL_SECONDS
 from tests.e2e.finished_run import FinishedRun
 from tests.e2e.telemetry_rules import breaches
 from tests.integration.rollout.rollout_traffic import Traffic, consultations, fragments, new_run
-from tests.otlp_receiver import OtlpReceiver, Span
+from tests.otlp_receiver import Metric, OtlpReceiver, Span
 
 pytestmark = pytest.mark.engine
 PATIENCE_SECONDS = 60.0
@@ -144,12 +145,19 @@ async def test_the_stack_exports_the_metrics_of_the_table(stack: Any, smoke_run:
     while missing() and time.monotonic() < until:
         time.sleep(1)
     assert missing() == []
-    for (service, name), points in otlp.latest().items():
-        metric = catalogue().get(name)
-        assert metric is not None, f"{service} exports {name}, which is not in the table"
-        assert service in metric.services + metric.also, f"{service} exports {name}, and the table does not say so"
-        found = (points[-1].kind, points[-1].unit, points[-1].description)
-        assert found == (metric.type, metric.unit, metric.description), name
+    assert [problem for (service, _), points in otlp.latest().items() for problem in strange(service, points[-1])] == []
+
+
+def strange(service: str, point: Metric) -> Iterator[str]:
+    metric = catalogue().get(point.name)
+    if metric is None:
+        yield f"{service} exports {point.name}, which is not in the table"
+        return
+    if service not in metric.services + metric.also:
+        yield f"{service} exports {point.name}, and the table does not say so"
+    found = (point.kind, point.unit, point.description)
+    if found != (metric.type, metric.unit, metric.description):
+        yield f"{point.name} is {found}"
 
 
 def test_durations_lead_to_a_trace(stack: Any, smoke_run: FinishedRun) -> None:

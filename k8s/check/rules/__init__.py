@@ -23,12 +23,16 @@ from k8s.check.rules import (
 
 Rule = Callable[[Sequence[Manifest]], Iterable[Finding]]
 
-# What holds for any set of manifests, an example too.
-GENERAL: tuple[Rule, ...] = (
-    images.check,
+# What holds for any pod, also one of another namespace whose image is not ours.
+ANYWHERE: tuple[Rule, ...] = (
     pod_security.check,
     resources.check,
     secrets.check,
+)
+# What holds for any set of manifests of ours, an example too.
+GENERAL: tuple[Rule, ...] = (
+    *ANYWHERE,
+    images.check,
     selectors.check,
 )
 # What holds for a whole deployment.
