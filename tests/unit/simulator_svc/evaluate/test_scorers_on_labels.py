@@ -12,7 +12,7 @@ from simulator_svc.evaluate.agreement import errors, read_replies
 
 LABELS = Path(__file__).parents[4] / "tests" / "benchmarks" / "labels" / "simulator_replies.jsonl"
 # The greatest share of wrong verdicts.
-BOUNDS = {"leak": 0.10, "wrong": 0.12, "diagnosis": 0.03, "states": 0.20}
+BOUNDS = {"leak": 0.15, "wrong": 0.20, "diagnosis": 0.05, "states": 0.25}
 
 
 @pytest.mark.skipif(not LABELS.exists(), reason=f"{LABELS.name} is missing")
