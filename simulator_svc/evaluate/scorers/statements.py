@@ -19,6 +19,8 @@ from simulator_svc.evaluate.scorers.text import Kind, Sentence, Token, read, sam
 # Share of a fact's weight that a reply must cover to have stated it, or to have spoken of it at all.
 STATED = 0.6
 SPOKEN_OF = 0.5
+# The same, where the reply gives every number of the fact with its unit: that is the part that matters.
+WITH_NUMBERS = 0.35
 # Share of a withheld fact's weight that the facts which may be stated do not account for, for it to have leaked.
 OWN_SHARE = 0.34
 _LEAST_WEIGHT = 0.25
@@ -156,6 +158,8 @@ def _best_span(case: Case, fact: Fact, sentences: Sequence[Sentence]) -> _Span |
             stems = frozenset().union(*(sentence.content for sentence in window))
             coverage = wording.covered(stems)
             said = stems & wording.weights.keys()
+            if coverage >= WITH_NUMBERS and _says_numbers(wording, window):
+                coverage = max(coverage, STATED)
             # One word of several that a fact has may be anybody's.
             if len(said) < min(2, len(wording.weights)):
                 continue
@@ -163,6 +167,12 @@ def _best_span(case: Case, fact: Fact, sentences: Sequence[Sentence]) -> _Span |
                 tokens = tuple(token for sentence in window for token in sentence.tokens)
                 best = _Span(fact, coverage, said, tokens)
     return best
+
+
+def _says_numbers(wording: Wording, window: Sequence[Sentence]) -> bool:
+    numbers = [token for token in wording.tokens if token.kind is Kind.NUMBER and token.unit]
+    said = {(token.stem, token.unit) for sentence in window for token in sentence.tokens}
+    return bool(numbers) and all((token.stem, token.unit) in said for token in numbers)
 
 
 def _windows(sentences: Sequence[Sentence], length: int) -> Iterator[Sequence[Sentence]]:

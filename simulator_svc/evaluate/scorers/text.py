@@ -22,6 +22,8 @@ _TOKEN = re.compile(r"\d+(?:[.,]\d+)?|[^\W\d_]+(?:'[^\W\d_]+)*|[,;:]")
 _SUBJECTS = frozenset(
     {"i", "it", "my", "he", "she", "they", "we", "the", "you", "his", "her", "their", "our", "that", "this", "there"}
 )
+# "Three times a week" for three nights a week.
+_TIMES = "time"
 # A thing of a list has no more words than this.
 _LISTED = 3
 
@@ -75,7 +77,7 @@ def read(text: str) -> tuple[Sentence, ...]:
 
 def same_number(said: Token, own: Token) -> bool:
     """Equal, and in the same unit. A reply may leave the unit out; a fact without one has nothing to do with time."""
-    if said.stem != own.stem or said.unit == own.unit or not said.unit:
+    if said.stem != own.stem or said.unit == own.unit or said.unit in ("", _TIMES):
         return said.stem == own.stem
     return not own.unit and said.unit not in words().durations
 
