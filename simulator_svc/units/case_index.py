@@ -21,7 +21,7 @@ PRESENT = (
 _SYMPTOMS = (Category.CHIEF_COMPLAINT, Category.ASSOCIATED, Category.REVIEW_OF_SYSTEMS, Category.RED_FLAG)
 _PAST = (Category.PAST_HISTORY,)
 _FEATURES = (Category.SITE, Category.CHARACTER)
-_COURSE = (Category.TIMING, Category.SEVERITY)
+_COURSE = (Category.TIMING, Category.SEVERITY, Category.ONSET)
 # In which categories facts of a kind are looked for, the likelier first.
 _LOOKED_FOR: dict[Kind, tuple[tuple[Category, ...], ...]] = {
     Kind.SYMPTOM: (_SYMPTOMS, _PAST, _FEATURES, _COURSE, (Category.SOCIAL,)),

@@ -28,12 +28,17 @@ _WITHIN: dict[Category, frozenset[Kind]] = {
 _RELATIVES = {
     word: words[0]
     for words in (
-        ("mother", "mother's", "mum", "mom", "mum's", "mom's"), ("father", "father's", "dad", "dad's"),
-        ("brother", "brothers", "brother's"), ("sister", "sisters", "sister's"), ("uncle", "uncles", "uncle's"),
-        ("aunt", "aunts", "aunt's"), ("grandmother", "grandmother's", "grandma"), ("grandfather", "grandpa"),
+        ("mother", "mother's", "mum", "mom", "mum's", "mom's", "maternal"),
+        ("father", "father's", "dad", "dad's", "paternal"),
+        ("brother", "brothers", "brother's"),
+        ("sister", "sisters", "sister's"),
+        ("uncle", "uncles", "uncle's"),
+        ("aunt", "aunts", "aunt's"),
+        ("grandmother", "grandmother's", "grandma"),
+        ("grandfather", "grandfather's", "grandpa"),
     )
     for word in words
-}  # fmt: skip
+}
 _PLACES = (Category.SITE, Category.RADIATION)
 _CHANGES = (Category.AGGRAVATING, Category.RELIEVING, Category.TIMING, Category.SEVERITY)
 _YOU = re.compile(r"\b(?:you|your|you're|you've)\b")
@@ -242,13 +247,13 @@ class _Clause:
         # Nor is a fact whose cue only says which category is asked for: "what illnesses have you had".
         beyond = " ".join(_without(spoken, [self._cues.categories[category] for category in categories]).split())
         facts = [each for each in facts if each.fact.category in categories or each.cues.search(beyond)]
-        if self._cues.categories[Category.SOCIAL].search(self._spoken):
-            facts = [each for each in facts if each.fact.category is Category.SOCIAL]
         if not facts:
             facts = self._speaking_of(wanted)
         # Cues are many and words are few: where a fact says it, another one's cue does not count.
         if said := [each for each in facts if any(topics <= each.says for topics in wanted)]:
             facts = [each for each in facts if each in said or not self._by_topic(each, spoken)]
+        if self._cues.categories[Category.SOCIAL].search(self._spoken):
+            facts = [each for each in facts if each.fact.category is Category.SOCIAL]
         covered = {each.fact.category for each in facts}
         for category in categories:
             if category not in covered and category not in (*PRESENT, *_CONTEXTS):
@@ -269,7 +274,10 @@ class _Clause:
 
     def _is_meant(self, each: IndexedFact, spoken: str, wanted: Sequence[frozenset[str]]) -> bool:
         """Where its cue is a word that says less than the question, the fact has to speak of the rest as well."""
-        cue = self._table.of(" . ".join(match.group() for match in each.cues.finditer(spoken)))
+        matches = [match.group() for match in each.cues.finditer(spoken)]
+        if wanted and all(match in self._cues.common for match in matches):
+            return any(self._index.speaking_of(topics, [each]) for topics in wanted)
+        cue = self._table.of(" . ".join(matches))
         return (
             not cue
             or any(topics <= cue or self._index.speaking_of(topics, [each]) for topics in wanted)
