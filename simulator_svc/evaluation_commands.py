@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from service_kit.errors import FailedPrecondition
+from service_kit.extras import needs_extra
 from simulator_svc.evaluate.choices import DoctorKind, Unit
 
 simulator = typer.Typer(help="The simulated patient: evaluate.", no_args_is_help=True)
-_EXTRA = "simulator-evaluate"
 
 
 @simulator.callback()
@@ -44,13 +43,8 @@ def evaluate(
 
     A running stack (`make up`) is needed. Each share comes with a 95 % interval that resamples consultations.
     """
-    try:
+    with needs_extra("simulator-evaluate"):
         from simulator_svc.evaluate.command import Options, run
-    except ModuleNotFoundError as missing:
-        raise FailedPrecondition(
-            "EXTRA_NOT_INSTALLED",
-            f"the Python package {missing.name} is not installed; run: pip install 'anamnesis[{_EXTRA}]'",
-        ) from missing
     options = Options(
         cases, doctor, turns, each, seed, at_once, target, frozen, policy, tuple(ablate or ()), json_file, plot
     )

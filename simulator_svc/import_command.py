@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from service_kit.extras import needs_extra
 from simulator_svc.cases.importers.draft import Format
 from simulator_svc.cases.importers.report import Report, SourceUnreadable
 from simulator_svc.cases.model import Split
@@ -50,7 +51,8 @@ def import_(
 
     Exit code 1 if the source cannot be read or no record was imported.
     """
-    from simulator_svc.cases.importers.run import import_cases  # loads Presidio
+    with needs_extra("simulator-import"):
+        from simulator_svc.cases.importers.run import import_cases  # loads Presidio
 
     errors = Console(stderr=True)
     with Progress(console=errors, disable=not errors.is_terminal, transient=True) as bar:
