@@ -39,6 +39,8 @@ class Cues:
     circumstance: re.Pattern[str]
     verbs: re.Pattern[str]
     illness: re.Pattern[str]
+    # A word for a relative, and the first of the words that mean the same one.
+    relatives: dict[str, str]
     no_order: re.Pattern[str]
     confirm: re.Pattern[str]
     asides: re.Pattern[str]
@@ -92,6 +94,7 @@ def question_cues() -> Cues:
         clauses=re.compile(r"(?:[,;:]|\band\b|\bor\b|\bbut\b)+\s+(?=(?:" + "|".join(data["clause_openers"]) + r")\b)"),
         circumstance=phrase_pattern(data["circumstances"]),
         verbs=phrase_pattern(data["verbs"]),
+        relatives={word: same[0] for same in data["relatives"] for word in same},
         illness=phrase_pattern(data["illness"]),
         no_order=phrase_pattern(data["no_order"]),
         confirm=phrase_pattern(data["confirm"]),
@@ -105,6 +108,12 @@ def question_cues() -> Cues:
         common=frozenset(data["common_words"]),
         vocabulary=frozenset(re.findall(r"[a-z']+", " ".join(_texts(data)))),
     )
+
+
+def without(spoken: str, patterns: Iterable[re.Pattern[str]]) -> str:
+    for pattern in patterns:
+        spoken = pattern.sub(" ", spoken)
+    return spoken
 
 
 def _texts(data: Any) -> Iterator[str]:

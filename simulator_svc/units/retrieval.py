@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from simulator_svc.cases.model import Category, Fact
 from simulator_svc.units.case_index import PRESENT, CaseIndex, IndexedFact
 from simulator_svc.units.claims import words
-from simulator_svc.units.cues import question_cues
+from simulator_svc.units.cues import question_cues, without
+from simulator_svc.units.present_illness import PresentIllness
 from simulator_svc.units.topics import HISTORY, PAIN, Kind, one_spelling, topics_of
 
 # A question in one of these contexts is none about the rest of the history: "any family history of asthma".
@@ -25,22 +26,6 @@ _WITHIN: dict[Category, frozenset[Kind]] = {
     Category.ALLERGY: frozenset({Kind.MEDICINE, Kind.HABIT}),
     Category.MEDICATION: frozenset({Kind.MEDICINE}),
 }
-_RELATIVES = {
-    word: words[0]
-    for words in (
-        ("mother", "mother's", "mum", "mom", "mum's", "mom's", "maternal"),
-        ("father", "father's", "dad", "dad's", "paternal"),
-        ("brother", "brothers", "brother's"),
-        ("sister", "sisters", "sister's"),
-        ("uncle", "uncles", "uncle's"),
-        ("aunt", "aunts", "aunt's"),
-        ("grandmother", "grandmother's", "grandma"),
-        ("grandfather", "grandfather's", "grandpa"),
-    )
-    for word in words
-}
-_PLACES = (Category.SITE, Category.RADIATION)
-_CHANGES = (Category.AGGRAVATING, Category.RELIEVING, Category.TIMING, Category.SEVERITY)
 _YOU = re.compile(r"\b(?:you|your|you're|you've)\b")
 # "When you cough, does anything come up?"
 _CIRCUMSTANCE = re.compile(r"\s*(?:and |so )?(?:when|if|after|while) (?:you|it|the)\b")
@@ -96,11 +81,11 @@ class _Clause:
         # "A similar problem in the family" is none of the patient's own past.
         if recurs and Category.FAMILY not in contexts:
             self.understood = True
-            return self._recurrent()
+            return PresentIllness(self._index, self._spoken, self._last).recurrent()
         present = [category for category in PRESENT if category in categories]
         if present and not set(contexts) & {Category.FAMILY, Category.ALLERGY}:
             self.understood = True
-            return self._of_present_illness(present)
+            return PresentIllness(self._index, self._spoken, self._last).called_for(present)
         return self._listed()
 
     def _precise(self, spans: Sequence[tuple[int, int]]) -> list[IndexedFact]:
@@ -112,85 +97,6 @@ class _Clause:
             for match in each.cues.finditer(self._spoken)
             if " " in match.group() and any(match.start() < end and begin < match.end() for begin, end in spans)
         ][:1]
-
-    # --- the present illness ---
-
-    def _of_present_illness(self, categories: Sequence[Category]) -> list[IndexedFact]:
-        subject = self._subject(categories)
-        topics = self._table.of(subject)
-        if set(categories) <= set(_PLACES):
-            topics = frozenset(t for t in topics if self._table.kinds[t] not in (Kind.PART, Kind.HABIT))
-        if Category.CHARACTER in categories:
-            topics -= {PAIN}  # "is it sharp or burning"
-        if self._is_foreign(topics):
-            outside = [each for each in self._index.history if each.fact.category not in PRESENT]
-            family = {Category.FAMILY, Category.CHIEF_COMPLAINT}
-            return self._index.named(subject, [e for e in outside if e.fact.category not in family]) or (
-                self._index.speaking_of(topics, [e for e in outside if e.fact.category is not Category.FAMILY])
-            )
-        if not topics and (followed := self._followed_up(categories)):
-            return followed
-        # "What triggers it?" names no trigger.
-        beyond = _without(self._spoken, [self._cues.categories[category] for category in categories])
-        among = _CHANGES if set(categories) <= set(_CHANGES) else categories
-        if named := self._index.named(" ".join(beyond.split()), self._index.of(*among)):
-            return named
-        facts = [each for category in categories for each in self._in_category(category)]
-        facts += self._index.named(self._spoken, self._index.of(*among))
-        return list({each.fact.fact_id: each for each in facts}.values())
-
-    def _subject(self, categories: Sequence[Category]) -> str:
-        """What the question is about, without the circumstances that it names."""
-        spoken = self._spoken
-        if set(categories) <= {Category.AGGRAVATING, Category.RELIEVING} and (verb := self._cues.verbs.search(spoken)):
-            return spoken[verb.end() :]
-        tokens = spoken.split()
-        head, rest = " ".join(tokens[:2]), " ".join(tokens[2:])
-        cut = self._cues.circumstance.search(rest)
-        return f"{head} {rest[: cut.start()] if cut else rest}"
-
-    def _is_foreign(self, topics: frozenset[str]) -> bool:
-        """It names something that the main complaint is not."""
-        parts = self._table.parts(topics)
-        main = self._index.main
-        rest = topics - parts
-        if rest - main:
-            return True
-        known = self._table.parts(main)
-        return bool(parts) and bool(known) and not parts & known
-
-    def _followed_up(self, categories: Sequence[Category]) -> list[IndexedFact]:
-        """ "How long have you had it?" after the patient spoke of something else than the main complaint."""
-        said = [each for each in self._index.history if each.fact.fact_id in self._last]
-        topics = frozenset().union(*(each.topics for each in said)) - {PAIN}
-        if not said or not topics - self._index.main or not self._cues.pointing.search(self._spoken):
-            return []
-        patterns = [self._cues.kinds[category] for category in categories]
-        return [
-            each
-            for each in self._index.history
-            if each.fact.category not in (*PRESENT, Category.CHIEF_COMPLAINT, Category.FAMILY)
-            and each.topics & (topics - self._index.main)
-            and any(pattern.search(each.spoken) for pattern in patterns)
-        ]
-
-    def _in_category(self, category: Category) -> list[IndexedFact]:
-        """Its facts; where the case has none, those of the illness that say such a thing."""
-        if own := self._index.of(category):
-            return own
-        pattern = self._cues.kinds[category]
-        ill = (Category.CHIEF_COMPLAINT, Category.ASSOCIATED, *PRESENT)
-        return [each for each in self._index.of(*ill) if pattern.search(each.spoken)]
-
-    def _recurrent(self) -> list[IndexedFact]:
-        past = self._index.of(Category.PAST_HISTORY)
-        return (
-            self._index.named(self._spoken, past)
-            or [each for each in past if each.topics & self._index.main]
-            or [each for each in past if self._cues.recurrent.search(each.spoken)]
-        )
-
-    # --- a list ---
 
     def _listed(self) -> list[IndexedFact]:
         found: dict[str, IndexedFact] = {}
@@ -245,7 +151,7 @@ class _Clause:
         # A fact that speaks of less than the question is not meant: "chest pain" is no "pain" somewhere else.
         facts = [each for each in named if self._is_meant(each, spoken, wanted)]
         # Nor is a fact whose cue only says which category is asked for: "what illnesses have you had".
-        beyond = " ".join(_without(spoken, [self._cues.categories[category] for category in categories]).split())
+        beyond = " ".join(without(spoken, [self._cues.categories[category] for category in categories]).split())
         facts = [each for each in facts if each.fact.category in categories or each.cues.search(beyond)]
         if not facts:
             facts = self._speaking_of(wanted)
@@ -302,8 +208,6 @@ class _Clause:
     def _named_parts(self, topics: frozenset[str]) -> frozenset[str]:
         return frozenset(topic for topic in topics if self._table.kinds[topic] is Kind.PART)
 
-    # --- words ---
-
     def _is_home(self, context: Category) -> bool:
         """ "Do you live with your family?" """
         return context is Category.FAMILY and bool(self._table.of(self._spoken) & {"home", "support"})
@@ -315,10 +219,5 @@ class _Clause:
 
 def _relatives(spoken: str) -> frozenset[str]:
     """Whom the words name: a mother and no parents."""
-    return frozenset(_RELATIVES[word] for word in spoken.split() if word in _RELATIVES)
-
-
-def _without(spoken: str, patterns: Iterable[re.Pattern[str]]) -> str:
-    for pattern in patterns:
-        spoken = pattern.sub(" ", spoken)
-    return spoken
+    known = question_cues().relatives
+    return frozenset(known[word] for word in spoken.split() if word in known)
