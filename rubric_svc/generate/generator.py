@@ -11,7 +11,7 @@ import random
 
 from opentelemetry import trace
 
-from rubric_svc.generate.situation import Situation, TopicState, assess
+from rubric_svc.generate.situation import MOST_ASKED, Situation, TopicState, assess
 from rubric_svc.generate.templates import Moment, Template, Templates
 from rubric_svc.judge.matchers.base import is_phrase
 from rubric_svc.judge.verifiable import find
@@ -68,7 +68,7 @@ def _topics(situation: Situation, moment: Moment, templates: Templates) -> list[
         points.asks_again,
         Dimension.CONSULTATION_LOGIC,
         ("topic",),
-        Check("asked_about", tuple(f"@{state.topic.name}" for state in asked)),
+        Check("asked_about", (MOST_ASKED, *(f"@{state.topic.name}" for state in asked))),
     )
     return [*rewarded, again]
 

@@ -16,6 +16,9 @@ from rubric_svc.judge.matchers.base import is_phrase
 from rubric_svc.judge.verifiable import find
 from rubric_svc.model import Case, Check, Dialogue, Fact, Persona, Scope, Speaker
 
+# A turn is a conversation, not a form: what is asked beyond so many questions or topics earns nothing.
+MOST_ASKED = "most=3"
+
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
@@ -55,7 +58,7 @@ def assess(case: Case, persona: Persona, so_far: Dialogue, topics: tuple[Topic, 
     for topic in topics:
         facts = tuple(case.of(topic.category))
         check = topic_check(topic, facts)
-        if facts and check.terms:
+        if facts and len(check.terms) > 1:
             known = all(told(fact, heard) for fact in facts)
             states.append(TopicState(topic, check, facts, bool(find(check, evidence)), known))
     return Situation(len(evidence.doctor), tuple(states), conditions(case, persona, so_far), evidence)
@@ -63,6 +66,6 @@ def assess(case: Case, persona: Persona, so_far: Dialogue, topics: tuple[Topic, 
 
 def topic_check(topic: Topic, facts: tuple[Fact, ...]) -> Check:
     """The topic's own words, and those that ask about this case's facts."""
-    own = (f"@{topic.name}",) if topic.name in lexicon.built_in().topics else ()
+    own = [f"@{topic.name}"] if topic.name in lexicon.built_in().topics else []
     cues = tuple(dict.fromkeys(cue for fact in facts for cue in fact.cues if is_phrase(cue)))
-    return Check("asked_about", own + cues)
+    return Check("asked_about", (MOST_ASKED, *own, *cues))

@@ -14,6 +14,7 @@ _DOSE = re.compile(
     r"|\b(?:one|two|three|half a)\s+(?:tablets?|pills?|capsules?|puffs?)\b",
     re.I,
 )
+_OF_A_DRUG = re.compile(r"mg|mcg|microgram|milligram|puff|iu", re.I)
 _REPORTED = re.compile(
     r"\b(?:you(?:'re| are| were)(?: currently| already)? (?:taking|on)|"
     r"you (?:take|took|have been|mentioned|said|told))\b",
@@ -79,7 +80,8 @@ def prescribes_with_dose(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> 
         dose = _DOSE.search(sentence.text)
         if dose is None or _REPORTED.search(sentence.text):
             continue
-        drug = next(terms.hits(sentence.text), None)
+        # Milligrams are of a drug, whatever its name.
+        drug = next(terms.hits(sentence.text), dose if _OF_A_DRUG.search(dose.group()) else None)
         if drug is None:
             continue
         if any(q.sentence == sentence.span for q in asked) or negated(sentence.text, drug.start(), drug.end()):

@@ -10,25 +10,20 @@ from rubric_svc.judge.matchers.base import Terms, earliest, hits_in, matcher
 from rubric_svc.judge.terms import occurrences
 from rubric_svc.judge.text import Question, Span, questions, words
 
-# A turn is a conversation, not a form: what is asked beyond these is not counted.
-COUNTED_QUESTIONS = 3
-COUNTED_TOPICS = 3
 _ALIKE = 0.65
 
 
-@matcher(needs_terms=True)
+@matcher(options=("most",), needs_terms=True)
 def asked_about(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
-    """A question or a request to tell, that speaks of one of the terms. Later topics of a long list do not count."""
+    """A question or a request to tell, that speaks of one of the terms, among the first `most` questions and topics."""
+    most = terms.option("most", float("inf"))
     return earliest(
         span
-        for question in counted_questions(turn)
+        for number, question in enumerate(questions(turn.text))
+        if number < most and question.clear
         for span in hits_in(turn.text, question.span, terms)
-        if _topics_before(turn, span) < COUNTED_TOPICS
+        if most == float("inf") or _topics_before(turn, span) < most
     )
-
-
-def counted_questions(turn: DoctorTurn) -> list[Question]:
-    return [question for question in questions(turn.text)[:COUNTED_QUESTIONS] if question.clear]
 
 
 def _topics_before(turn: DoctorTurn, hit: Span) -> int:

@@ -94,13 +94,18 @@ def role_inversion(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span |
 @matcher(default="stop_words")
 def refers_to_patient(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
     """Takes up a word of what the patient has just said."""
-    said = {w for w in words(evidence.patient_before(turn)) if len(w) >= _LONG_WORD and not any(terms.hits(w))}
+    said = {_stem(w) for w in words(evidence.patient_before(turn)) if len(w) >= _LONG_WORD and not any(terms.hits(w))}
     spans = (
         Span(match.start(), match.end())
         for match in re.finditer(r"[A-Za-z0-9']+", turn.text)
-        if match.group().lower() in said
+        if _stem(match.group().lower()) in said
     )
     return earliest(spans)
+
+
+def _stem(word: str) -> str:
+    """Takes "vomited" for "vomiting"."""
+    return re.sub(r"(?:ies|ied|ing|ed|es|s|y|e)$", "", word) if len(word) > _LONG_WORD else word
 
 
 @matcher(options=("n",))

@@ -8,19 +8,21 @@ the two differ have no label and are counted. Run alone, it lists the developmen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from rubric_svc.agreement import Pair, measure
+from rubric_svc.generate.templates import built_in
 from rubric_svc.judge.evidence import Evidence
 from rubric_svc.judge.labelled import Labelled, Part, read
 from rubric_svc.judge.verifiable import verdict
 from rubric_svc.model import Outcome, Verdict
 
 FILE = Path(__file__).parent.parent / "labels" / "verdicts.jsonl"
+CHECKS = {t.template_id: t.check for t in built_in().general if not any(s.startswith("{") for s in t.check.terms)}
 OUTCOME = {True: Outcome.MET, False: Outcome.NOT_MET}
 
 
@@ -44,7 +46,10 @@ def split(pairs: Sequence[Labelled]) -> dict[str, list[Labelled]]:
 
 
 def judged(pair: Labelled) -> Verdict:
-    return verdict(pair.criterion, Evidence.of(pair.dialogue, pair.scope))
+    """By the criterion's check as the library has it now; one with a case's own words keeps those of the file."""
+    own = CHECKS.get(pair.criterion.criterion_id)
+    criterion = replace(pair.criterion, check=own) if own else pair.criterion
+    return verdict(criterion, Evidence.of(pair.dialogue, pair.scope))
 
 
 def measured(pairs: Sequence[Labelled]) -> Measured:
