@@ -22,7 +22,7 @@ from rubric_svc.judge.model import ModelJudge
 from rubric_svc.model import Outcome
 
 Array = NDArray[np.float64]
-PENALTIES = (3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+PENALTIES = (1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0)
 _STEPS, _RATE = 400, 0.02
 _AT_ONCE = 8
 
