@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from rubric_svc.judge.evidence import Evidence
+from rubric_svc.judge.labelled import read
 from rubric_svc.judge.matchers import MATCHERS, WrongTerms
 from rubric_svc.judge.verifiable import find, validate, verdict
 from rubric_svc.model import Check, Criterion, Outcome, Scope, Speaker, Turn
+from tests.benchmarks.rubric import matchers
 
 _TABLES: list[dict[str, Any]] = tomllib.loads(
     (Path(__file__).parent / "matcher_examples.toml").read_text(encoding="utf-8")
@@ -74,3 +76,10 @@ def test_lines_written_in_the_patients_name_earn_nothing() -> None:
     assert not find(Check("asked_about", ("@onset",)), evidence)
     assert not find(Check("empathy"), evidence)
     assert find(Check("role_inversion"), evidence)
+
+
+def test_verdicts_keep_what_they_reached_beside_two_peoples_labels() -> None:
+    """On the part that may be looked at; `make bench-rubric` prints the held-out one."""
+    measured = matchers.measured(matchers.split(read(matchers.FILE))["development"])
+    assert measured.pairs > 300 and measured.label_agreement > 95
+    assert measured.precision >= 0.95 and measured.recall >= 0.84
