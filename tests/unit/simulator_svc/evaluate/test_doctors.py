@@ -10,14 +10,19 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
+from anamnesis.inference.v1 import inference_pb2
+from service_kit.errors import Unavailable
 from simulator_svc.cases.library import CaseLibrary
 from simulator_svc.cases.model import Case, Category, Disclosure
+from simulator_svc.dialogue import Speaker, Turn
 from simulator_svc.evaluate.cast import axes_of, balanced_personas
 from simulator_svc.evaluate.doctors.attacks import attacks, kinds
 from simulator_svc.evaluate.doctors.base import Question
+from simulator_svc.evaluate.doctors.model import ModelDoctor
 from simulator_svc.evaluate.doctors.questions import questions
 from simulator_svc.evaluate.doctors.scripted import consultations, read_labels
 from simulator_svc.evaluate.engagements import attacked, scripted
@@ -132,3 +137,35 @@ def test_a_case_meets_another_persona_and_other_questions_each_time() -> None:
     first, second = scripted([MIGRAINE], 1, turns=6, each=2)
     assert first.persona != second.persona and first.seed != second.seed
     assert first.case.of(Disclosure.NEVER) and Category.MANAGEMENT in {fact.category for fact in first.case.facts}
+
+
+class Policy:
+    """An engine's stub that answers every batch with this completion, and keeps the requests."""
+
+    def __init__(self, **completion: Any) -> None:
+        self._completion = completion
+        self.requests: list[inference_pb2.GenerateRequest] = []
+
+    async def GenerateBatch(
+        self, request: inference_pb2.GenerateBatchRequest, timeout: float
+    ) -> inference_pb2.GenerateBatchResponse:
+        self.requests += request.requests
+        return inference_pb2.GenerateBatchResponse(completions=[inference_pb2.Completion(**self._completion)])
+
+
+async def test_the_model_doctor_hears_the_dialogue_and_stops_after_its_turns() -> None:
+    policy = Policy(text=" When did it start? ")
+    doctor = ModelDoctor(policy, "You are a doctor.", 5, turns=2)  # type: ignore[arg-type]
+    heard = [Turn(Speaker.PATIENT, "My head hurts.")]
+    first, second, third = [await doctor.speak(heard) for _ in range(3)]
+    assert first is not None and first.text == "When did it start?" and first.may_state is None
+    assert second is not None and third is None
+    messages = policy.requests[0].prompt.new_messages
+    assert [message.content for message in messages] == ["You are a doctor.", "My head hurts."]
+    assert policy.requests[0].seed != policy.requests[1].seed
+
+
+async def test_a_policy_that_fails_is_no_turn() -> None:
+    doctor = ModelDoctor(Policy(error_reason="ENGINE_QUEUE_FULL"), "", 1, turns=2)  # type: ignore[arg-type]
+    with pytest.raises(Unavailable):
+        await doctor.speak([])
