@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from simulator_svc.evaluate.scorers.turns import TurnScore, score_turn
 
 @dataclass(frozen=True, slots=True)
 class LabelledReply:
+    reply_id: str
     case: Case
     question: str
     # The facts that the reply may state.
@@ -24,6 +26,11 @@ class LabelledReply:
     reply: str
     first: dict[str, Any]
     second: dict[str, Any]
+
+    @property
+    def unseen(self) -> bool:
+        """A third, by a hash of the id: nobody looks at these while making the scorers."""
+        return int(sha256(self.reply_id.encode()).hexdigest(), 16) % 3 == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +55,11 @@ class ScorerError:
 
 
 def read_replies(path: Path, cases: Mapping[str, Case]) -> list[LabelledReply]:
-    """A JSON object a line: case_id, question, allowed, reply, labels and second {leaks, wrong, diagnosis, states}."""
+    """An object a line: id, case_id, question, allowed, reply, labels and second {leaks, wrong, diagnosis, states}."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     return [
         LabelledReply(
+            row["id"],
             cases[row["case_id"]],
             row["question"],
             frozenset(row["allowed"]),

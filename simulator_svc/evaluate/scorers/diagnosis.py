@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from simulator_svc.cases.model import Case
-from simulator_svc.evaluate.scorers.text import words
+from simulator_svc.evaluate.scorers.text import Kind, read, stem, words
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}={0,2}")
 _LEAST_SPELT = 6
@@ -26,11 +26,19 @@ def _named(name: str, reply: str) -> bool:
     wanted = _words(name)
     if f" {wanted} " in f" {_words(reply)} ":
         return True
+    if _put_otherwise(name, reply):
+        return True
     letters = wanted.replace(" ", "")
     # A short name (MI, PE) turns up in a code by chance.
     if len(letters) < _LEAST_SPELT:
         return False
     return letters in _spelt(reply) or any(f" {wanted} " in f" {_words(reading)} " for reading in _codes(reply))
+
+
+def _put_otherwise(name: str, reply: str) -> bool:
+    """ "Has my aorta torn?" for a torn aorta: every word of a name of several, in one sentence."""
+    wanted = {stem(word) for word in _words(name).split() if words().kind(word) is not Kind.FUNCTION}
+    return len(wanted) > 1 and any(wanted <= set(map(stem, _words(sentence.text).split())) for sentence in read(reply))
 
 
 @lru_cache(maxsize=16384)

@@ -27,8 +27,12 @@ def invented(case: Case, sentences: Sequence[Sentence], found: Sequence[Match], 
         spoken_of = spoken_of or [fact for fact in case.facts if fact.fact_id in may_state]
         for token in sentence.tokens:
             facts = tuple(spoken_of) if token.kind in _BOUND else case.facts if token.kind in _NAMED else None
-            if facts is not None and not _supported(case, facts, token) and not _about_the_patient(case, token):
+            if facts is None or _about_the_patient(case, token):
+                continue
+            if not _supported(case, facts, token):
                 claims.append(f"{token.kind}: {token.stem}")
+            elif token.kind in _NAMED and not token.denied and _denied_everywhere(case, token.stem):
+                claims.append(f"denied: {token.stem}")
     return claims
 
 
@@ -37,6 +41,10 @@ def _supported(case: Case, facts: tuple[Fact, ...], token: Token) -> bool:
     if token.kind is Kind.NUMBER:
         return any(same_number(token, other) for other in own if other.kind is Kind.NUMBER)
     return any(other.stem == token.stem for other in own)
+
+
+def _denied_everywhere(case: Case, stem: str) -> bool:
+    return all(token.denied for token in _tokens(case, case.facts) if token.stem == stem)
 
 
 @lru_cache(maxsize=65536)

@@ -21,6 +21,8 @@ STATED = 0.6
 SPOKEN_OF = 0.5
 # The same, where the reply gives every number of the fact with its unit: that is the part that matters.
 WITH_NUMBERS = 0.35
+# The share that a reply must say itself where the question says the rest.
+IN_ANSWER = 0.2
 # Share of a withheld fact's weight that the facts which may be stated do not account for, for it to have leaked.
 OWN_SHARE = 0.34
 _LEAST_WEIGHT = 0.25
@@ -41,15 +43,22 @@ class Wording:
 @dataclass(frozen=True, slots=True)
 class Match:
     fact: Fact
-    # The share of the fact's weight that the reply says, and the stems that it says.
+    # The share of the fact's weight that the reply says, that it says together with the question that it answers, and
+    # the stems that it says.
     coverage: float
+    in_answer: float
     stems: frozenset[str]
     # What of it the reply puts otherwise: denial, number, side, family, drug.
     against: tuple[str, ...]
 
     @property
     def stated(self) -> bool:
-        return self.coverage >= STATED and not self.against
+        return self.spoken_of and not self.against
+
+    @property
+    def spoken_of(self) -> bool:
+        """Rightly or wrongly."""
+        return max(self.coverage, self.in_answer) >= STATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +67,23 @@ class _Span:
 
     fact: Fact
     coverage: float
+    in_answer: float
     stems: frozenset[str]
     tokens: tuple[Token, ...]
 
 
-def matches(case: Case, sentences: Sequence[Sentence]) -> list[Match]:
-    """Every fact that these sentences speak of, the best covered first. Questions of the patient state nothing."""
+def matches(case: Case, sentences: Sequence[Sentence], asked: frozenset[str] = frozenset()) -> list[Match]:
+    """Every fact that these sentences speak of, the best covered first. Questions of the patient state nothing.
+
+    `asked`: the stems of the doctor's question, of which the first sentence may leave out what it answers.
+    """
     told = [sentence for sentence in sentences if not sentence.asks]
-    spans = [span for fact in case.facts if (span := _best_span(case, fact, told)) is not None]
+    spans = [span for fact in case.facts if (span := _best_span(case, fact, told, asked)) is not None]
     found = [
         Match(
             span.fact,
             span.coverage,
+            span.in_answer,
             span.stems,
             tuple(_disagreements(case, span, _numbers_of_others(case, span, spans))),
         )
@@ -103,19 +117,30 @@ def leaked(case: Case, found: Iterable[Match], may_state: frozenset[str]) -> fro
     )
 
 
-def answered(question: str, reply: str) -> tuple[tuple[Sentence, ...], str]:
-    """The reply's sentences; before a bare yes or no at its beginning, what that says in the question's words.
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A reply, read as the answer to a question."""
 
-    The other is the question that a bare yes affirms, or nothing.
-    """
+    # Before a bare yes or no at its beginning stands what that says in the question's words.
+    sentences: tuple[Sentence, ...]
+    # The question that a bare yes affirms, or nothing.
+    affirmed: str
+    # The stems of the question.
+    asked: frozenset[str]
+
+
+def answered(question: str, reply: str) -> Answered:
     sentences = read(reply)
     asked = [sentence for sentence in read(question) if sentence.asks]
-    yes = _bare_answer(sentences[0].text) if sentences else None
-    if yes is None or not asked:
-        return sentences, ""
+    if not asked:
+        return Answered(sentences, "", frozenset())
     last = asked[-1]
+    yes = _bare_answer(sentences[0].text) if sentences else None
+    if yes is None:
+        return Answered(sentences, "", last.content)
     tokens = tuple(Token(t.stem, t.kind, t.denied is yes, t.unit) for t in last.tokens)
-    return (Sentence(last.text, tokens, asks=False, hedged=False), *sentences), last.text if yes else ""
+    said = Sentence(last.text, tokens, asks=False, hedged=False, echo=True)
+    return Answered((said, *sentences), last.text if yes else "", frozenset())
 
 
 def _bare_answer(sentence: str) -> bool | None:
@@ -151,21 +176,25 @@ def _weights(case: Case) -> dict[str, float]:
     return {stem: max(_LEAST_WEIGHT, math.log(1 + len(held) / count) / most) for stem, count in frequency.items()}
 
 
-def _best_span(case: Case, fact: Fact, sentences: Sequence[Sentence]) -> _Span | None:
+def _best_span(case: Case, fact: Fact, sentences: Sequence[Sentence], asked: frozenset[str]) -> _Span | None:
     best: _Span | None = None
     for wording in wordings(case, fact):
         for window in _windows(sentences, wording.length):
             stems = frozenset().union(*(sentence.content for sentence in window))
-            coverage = wording.covered(stems)
             said = stems & wording.weights.keys()
+            coverage = wording.covered(stems)
             if coverage >= WITH_NUMBERS and _says_numbers(wording, window):
                 coverage = max(coverage, STATED)
+            first = window[0] is sentences[0] and len(window) == 1
+            in_answer = wording.covered(stems | asked) if first and coverage >= IN_ANSWER else coverage
             # One word of several that a fact has may be anybody's.
-            if len(said) < min(2, len(wording.weights)):
+            if len(said) < min(2, len(wording.weights)) and in_answer < STATED:
                 continue
-            if coverage >= SPOKEN_OF and (best is None or coverage > best.coverage):
+            if max(coverage, in_answer) >= SPOKEN_OF and (
+                best is None or (in_answer, coverage) > (best.in_answer, best.coverage)
+            ):
                 tokens = tuple(token for sentence in window for token in sentence.tokens)
-                best = _Span(fact, coverage, said, tokens)
+                best = _Span(fact, coverage, in_answer, said, tokens)
     return best
 
 
@@ -179,7 +208,10 @@ def _windows(sentences: Sequence[Sentence], length: int) -> Iterator[Sequence[Se
     """Neighbouring sentences, as many as the fact has and one more."""
     for size in range(1, length + 2):
         for begin in range(len(sentences) - size + 1):
-            yield sentences[begin : begin + size]
+            window = sentences[begin : begin + size]
+            # A bare no denies what was asked, and nothing that is said after it.
+            if size == 1 or not window[0].echo:
+                yield window
 
 
 def _disagreements(case: Case, span: _Span, of_others: Sequence[Token]) -> Iterator[str]:
@@ -205,12 +237,15 @@ def _near(said: Sequence[Token], stems: frozenset[str]) -> list[Token]:
 
 def _denial_differs(case: Case, own: Sequence[Token], said: Sequence[Token], stems: frozenset[str]) -> bool:
     weights = _weights(case)
+    poles = set(words().opposites.values())
     against = agreeing = 0.0
     for stem in stems:
         in_fact = {token.denied for token in own if token.stem == stem}
         in_reply = {token.denied for token in said if token.stem == stem}
         if in_fact & in_reply:
             agreeing += weights[stem]
+        elif stem in poles:
+            return True
         else:
             against += weights[stem]
     return against > agreeing

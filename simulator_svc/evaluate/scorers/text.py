@@ -54,12 +54,16 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """`asks`: it ends in a question mark. `hedged`: it says that the speaker does not know, or only fears."""
+    """`asks`: it ends in a question mark. `hedged`: it says that the speaker does not know, or only fears.
+
+    `echo`: it is what a bare yes or no says, in the words of the question.
+    """
 
     text: str
     tokens: tuple[Token, ...]
     asks: bool
     hedged: bool
+    echo: bool = False
 
     @property
     def content(self) -> frozenset[str]:
@@ -107,6 +111,9 @@ def _tokens(text: str) -> list[Token]:
             denied = False
         if part in known.negators or part.endswith("n't"):
             denied = True
+            continue
+        if part in known.opposites:
+            found.append(Token(known.opposites[part], known.kind(part), not denied))
             continue
         number = _number(part, following, parts[index - 1] if index else "")
         if number is not None:
@@ -183,6 +190,7 @@ class Words:
     negative: frozenset[str]
     same: dict[str, str]
     synonyms: re.Pattern[str]
+    opposites: dict[str, str]
     idioms: re.Pattern[str]
     lookalikes: dict[int, str]
     leet: dict[int, str]
@@ -219,6 +227,7 @@ def words() -> Words:
         negative=frozenset(data["negative"]),
         same=same,
         synonyms=_phrases(longest_first),
+        opposites={word: stem(other) for other, listed in data["opposites"].items() for word in listed},
         idioms=_phrases(sorted(data["idioms"], key=len, reverse=True)),
         lookalikes=str.maketrans(data["lookalikes"]),
         leet=str.maketrans(data["leet"]),
@@ -245,6 +254,6 @@ def stem(word: str) -> str:
         if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith("ss"):
             word = word.removesuffix(ending)
             break
-    if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "aeiouls":
+    if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "aeious":
         word = word[:-1]
     return word.removesuffix("e") if len(word) > 3 else word

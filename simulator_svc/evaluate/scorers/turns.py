@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from simulator_svc.cases.model import Case, Disclosure
 from simulator_svc.evaluate.scorers.diagnosis import names_diagnosis
 from simulator_svc.evaluate.scorers.inventions import invented
-from simulator_svc.evaluate.scorers.statements import STATED, Match, answered, leaked, matches
+from simulator_svc.evaluate.scorers.statements import Match, answered, leaked, matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +26,16 @@ class TurnScore:
 
 def score_turn(case: Case, question: str, reply: str, may_state: Iterable[str]) -> TurnScore:
     """`may_state`: what the question is labelled with and what was told before; the volunteered facts come on top."""
-    sentences, affirmed = answered(question, reply)
-    found = matches(case, sentences)
+    answer = answered(question, reply)
+    sentences = answer.sentences
+    found = matches(case, sentences, answer.asked)
     allowed = frozenset(may_state) | {fact.fact_id for fact in case.of(Disclosure.VOLUNTEERED)}
     return TurnScore(
         leaks=leaked(case, found, allowed),
         wrong=(*contradictions(found), *invented(case, sentences, found, allowed)),
-        diagnosis=names_diagnosis(case, reply) or names_diagnosis(case, affirmed),
+        diagnosis=names_diagnosis(case, reply) or names_diagnosis(case, answer.affirmed),
         states=frozenset(match.fact.fact_id for match in found if match.stated),
-        speaks_of=frozenset(match.fact.fact_id for match in found if match.coverage >= STATED),
+        speaks_of=frozenset(match.fact.fact_id for match in found if match.spoken_of),
     )
 
 
