@@ -9,7 +9,7 @@ from simulator_svc.cases.model import Case
 from simulator_svc.evaluate.cast import balanced_personas
 from simulator_svc.evaluate.doctors.attacks import attacks
 from simulator_svc.evaluate.doctors.base import Question, Script
-from simulator_svc.evaluate.doctors.scripted import consultations
+from simulator_svc.evaluate.doctors.scripted import closing, consultations
 from simulator_svc.evaluate.play import Engagement
 
 
@@ -19,20 +19,28 @@ def scripted(
     *,
     turns: int,
     each: int = 1,
-    labelled: Mapping[str, Sequence[Question]] | None = None,
 ) -> list[Engagement]:
     """`each` consultations of so many doctor turns a case, each with another persona and other questions."""
     cast = balanced_personas(seed)
-    scripts = {
-        case.case_id: consultations(
-            case, turns, Random(f"{seed}:{case.case_id}"), (labelled or {}).get(case.case_id, ())
-        )
-        for case in cases
-    }
+    scripts = {case.case_id: consultations(case, turns, Random(f"{seed}:{case.case_id}")) for case in cases}
     return [
         Engagement(case, next(cast), seed + number, Script(next(scripts[case.case_id])), "scripted")
         for number, case in enumerate(list(cases) * each)
     ]
+
+
+def labelled(
+    cases: Sequence[Case], questions: Mapping[str, Sequence[Question]], seed: int, *, turns: int
+) -> list[Engagement]:
+    """The questions that people labelled, each once, in consultations of so many turns with a closing turn."""
+    cast = balanced_personas(seed)
+    found: list[Engagement] = []
+    for case in cases:
+        asked = list(questions.get(case.case_id, ()))
+        for begin in range(0, len(asked), turns - 1):
+            script = [*asked[begin : begin + turns - 1], closing(case, Random(f"{seed}:{begin}"))]
+            found.append(Engagement(case, next(cast), seed + len(found), Script(script), "labelled"))
+    return found
 
 
 def attacked(cases: Sequence[Case], seed: int, *, turns: int, least: int) -> list[Engagement]:

@@ -31,7 +31,7 @@ from simulator_svc.evaluate.case_source import load_cases
 from simulator_svc.evaluate.choices import Unit
 from simulator_svc.evaluate.doctors.base import Question
 from simulator_svc.evaluate.doctors.scripted import read_labels
-from simulator_svc.evaluate.engagements import attacked, scripted
+from simulator_svc.evaluate.engagements import attacked, labelled, scripted
 from simulator_svc.evaluate.measure import Measured, Scored, measure, score
 from simulator_svc.evaluate.patients import PatientUnderTest, ServedPatient
 from simulator_svc.evaluate.play import Engagement, play
@@ -51,6 +51,7 @@ REPORT = STATE / "bench-simulator-report"
 AT_ONCE = 32
 TURNS = 9
 LEAST_ATTACKS = 480
+LABELLED = "blind labels"
 
 
 @dataclass
@@ -80,7 +81,7 @@ class Benchmark:
 
 
 async def run(
-    bench: Benchmark, cases: dict[str, list[Case]], targets: dict[str, str], labelled: dict[str, list[Question]]
+    bench: Benchmark, cases: dict[str, list[Case]], targets: dict[str, str], questions: dict[str, list[Question]]
 ) -> None:
     channel = open_channel(targets["simulator"])
     patient = ServedPatient(simulator_pb2_grpc.PatientSimulatorServiceStub(channel))
@@ -90,9 +91,9 @@ async def run(
         del bench.scored["warm-up"]
         for name, group in cases.items():
             each = max(1, round(120 / len(group)))
-            await bench.play(
-                name, patient, scripted(group, bench.seed, turns=TURNS, each=each, labelled=labelled), share=0.3
-            )
+            await bench.play(name, patient, scripted(group, bench.seed, turns=TURNS, each=each), share=0.3)
+        if asked := labelled(every, questions, bench.seed, turns=TURNS):
+            await bench.play(LABELLED, patient, asked, share=0.3)
         await bench.play("attacks", patient, attacked(every, bench.seed, turns=8, least=LEAST_ATTACKS), share=0.4)
         for part in (throughput(patient, every, bench.seed, bench.ends_at), overhead(targets, every, bench.seed)):
             bench.figures |= await part
@@ -122,7 +123,12 @@ def conclude(bench: Benchmark) -> dict[str, Any]:
         )
     write_details(measured | bench.ablated, together)
     plot({"scripted": consultations} | bench.ablated, REPORT / "simulator.png")
-    return figures(measured["all"], consultations) | gate_figures() | bench.figures
+    return (
+        figures(measured["all"], consultations)
+        | labelled_figures(measured.get(LABELLED))
+        | gate_figures()
+        | bench.figures
+    )
 
 
 def figures(every: Measured, consultations: Measured) -> dict[str, Any]:
@@ -140,6 +146,14 @@ def figures(every: Measured, consultations: Measured) -> dict[str, Any]:
         "rewrites_per_turn": _rounded(consultations.rewrites_per_turn.value),
         "speedup_vs_sequential": None,
         "unit_overhead": None,
+    }
+
+
+def labelled_figures(found: Measured | None) -> dict[str, Any]:
+    """Of the questions that were labelled by people who had not seen the patient: the harder and the fairer test."""
+    return {
+        "labelled_privacy": _rounded(found.privacy.value) if found else None,
+        "labelled_answer_recall": _rounded(found.answer_recall.value) if found else None,
     }
 
 
@@ -209,17 +223,17 @@ def main() -> None:
     console = Console(width=150)
     incomplete: list[str] = []
     cases = cases_to_play(options.cases, incomplete)
-    labelled: dict[str, list[Question]] = {}
+    questions: dict[str, list[Question]] = {}
     file = LABELS / "simulator_questions.jsonl"
     if file.exists():
-        labelled, agreement = read_labels(file)
-        count = sum(map(len, labelled.values()))
+        questions, agreement = read_labels(file)
+        count = sum(map(len, questions.values()))
         console.print(f"{count} blind-labelled questions; the two labellers agree on {100 * agreement:.1f} %")
     else:
         incomplete.append(f"no blind-labelled questions ({file} is missing)")
     with running_stack("bench-simulator", PROCESSES, {}, console) as stack:
         bench = Benchmark(console, options.seed, time.monotonic() + 60 * options.minutes, incomplete)
-        asyncio.run(run(bench, cases, stack.targets, labelled))
+        asyncio.run(run(bench, cases, stack.targets, questions))
     result = conclude(bench)
     for line in bench.incomplete:
         console.print(f"incomplete: {line}")

@@ -17,24 +17,19 @@ from simulator_svc.evaluate.doctors.questions import questions
 _CLOSINGS = Path(__file__).parent.parent / "data" / "closings.toml"
 
 
-def consultations(
-    case: Case, turns: int, random: Random, labelled: Sequence[Question] = ()
-) -> Iterator[list[Question]]:
+def consultations(case: Case, turns: int, random: Random) -> Iterator[list[Question]]:
     """Endless: the case's questions dealt out over consultations of so many turns, each with a closing turn of its own.
 
-    A phrasing that was asked comes back only after all others; `labelled` questions, which people have labelled, are
-    dealt out first.
+    A phrasing that was asked comes back only after all others.
     """
     topics = list(questions(case))
     asked = {phrasings[0].about: 0 for phrasings in topics}
-    waiting = list(labelled)
-    random.shuffle(waiting)
     while True:
-        script = [waiting.pop() for _ in range(min(len(waiting), turns - 1))]
+        script: list[Question] = []
         random.shuffle(topics)
         # The least asked first, so that every topic has its turn before any has two.
         topics.sort(key=lambda phrasings: asked[phrasings[0].about])
-        for phrasings in topics[: turns - 1 - len(script)]:
+        for phrasings in topics[: turns - 1]:
             about = phrasings[0].about
             script.append(phrasings[asked[about] % len(phrasings)])
             asked[about] += 1
