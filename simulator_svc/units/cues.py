@@ -44,6 +44,7 @@ class Cues:
     no_order: re.Pattern[str]
     confirm: re.Pattern[str]
     asides: re.Pattern[str]
+    past: re.Pattern[str]
     pointing: re.Pattern[str]
     greeting: re.Pattern[str]
     conclusion: re.Pattern[str]
@@ -99,6 +100,7 @@ def question_cues() -> Cues:
         no_order=phrase_pattern(data["no_order"]),
         confirm=phrase_pattern(data["confirm"]),
         asides=phrase_pattern(data["asides"]),
+        past=phrase_pattern(data["past"]),
         pointing=phrase_pattern(data["pointing"]),
         greeting=phrase_pattern(data["greeting"]),
         conclusion=phrase_pattern(data["conclusion"]),

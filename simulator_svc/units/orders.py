@@ -7,7 +7,7 @@ from collections.abc import Collection
 from simulator_svc.cases.model import Category
 from simulator_svc.units.case_index import CaseIndex, IndexedFact
 from simulator_svc.units.claims import words
-from simulator_svc.units.cues import Cues, question_cues
+from simulator_svc.units.cues import Cues, question_cues, without
 from simulator_svc.units.retrieval import LIST, Called
 from simulator_svc.units.topics import HISTORY, PROBES, Kind, one_spelling, topics_of
 
@@ -36,8 +36,12 @@ def ordered_facts(index: CaseIndex, sentence: str) -> Called:
     for item in LIST.split(spoken):
         topics = known.of(item) & tests if is_test else known.of(item)
         same = [each for each in among if topics and topics <= each.probes]
+        # What is named by its own cue needs no topic, which is wider: "let me check your knee jerks".
+        if any(each in precisely for each in index.named(item, among)):
+            same = []
         found.update((each.fact.fact_id, each) for each in same)
-    if bloods:
+    # "Blood tests" are all of them, unless some are named: "check your thyroid with a blood test".
+    if bloods and not index.named(" ".join(without(spoken, [cues.vague_orders, cues.blood_tests]).split()), among):
         found.update((each.fact.fact_id, each) for each in among if _is_blood_test(each))
     if not found and not tests and not bloods:
         found = {each.fact.fact_id: each for each in _whole(index, spoken, cues)}

@@ -16,6 +16,8 @@ from simulator_svc.units.topics import HISTORY, PAIN, Kind, topics_of
 _PLACES = (Category.SITE, Category.RADIATION)
 _CHANGES = (Category.AGGRAVATING, Category.RELIEVING, Category.TIMING, Category.SEVERITY)
 
+_FELT = (Category.CHIEF_COMPLAINT, Category.ASSOCIATED, Category.REVIEW_OF_SYSTEMS, Category.RED_FLAG)
+
 
 class PresentIllness:
     def __init__(self, index: CaseIndex, spoken: str, last: Collection[str]) -> None:
@@ -33,12 +35,22 @@ class PresentIllness:
             topics = frozenset(t for t in topics if self._table.kinds[t] not in (Kind.PART, Kind.HABIT))
         if Category.CHARACTER in categories:
             topics -= {PAIN}  # "is it sharp or burning"
+        if (
+            list(categories) == [Category.CHARACTER] and topics
+        ):  # "what colour is the phlegm", "what colour are your stools"
+            said = self._index.speaking_of(topics, self._index.of(Category.CHARACTER))
+            said = said or self._index.speaking_of(topics, self._index.of(*_FELT))
+            if said:
+                return said
         if self._is_foreign(topics):
             outside = [each for each in self._index.history if each.fact.category not in PRESENT]
             family = {Category.FAMILY, Category.CHIEF_COMPLAINT}
-            return self._index.named(subject, [e for e in outside if e.fact.category not in family]) or (
-                self._index.speaking_of(topics, [e for e in outside if e.fact.category is not Category.FAMILY])
+            named = self._index.named(subject, [e for e in outside if e.fact.category not in family])
+            found = named or self._index.speaking_of(
+                topics, [e for e in outside if e.fact.category is not Category.FAMILY]
             )
+            # "Does eating make the pain worse?" where the pain is not the main complaint.
+            return found or self._index.named(self._spoken, self._index.of(*set(categories) & set(_CHANGES)))
         if not topics and (followed := self._followed_up(categories)):
             return followed
         # "What triggers it?" names no trigger.
@@ -54,7 +66,7 @@ class PresentIllness:
         """What the question is about, without the circumstances that it names."""
         spoken = self._spoken
         if set(categories) <= {Category.AGGRAVATING, Category.RELIEVING} and (verb := self._cues.verbs.search(spoken)):
-            return spoken[verb.end() :]
+            spoken = f"- - {spoken[verb.end() :]}"
         tokens = spoken.split()
         head, rest = " ".join(tokens[:2]), " ".join(tokens[2:])
         cut = self._cues.circumstance.search(rest)

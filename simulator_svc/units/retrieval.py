@@ -77,6 +77,8 @@ class _Clause:
             self.understood = True
             return precise
         categories = list(matches)
+        if Category.TIMING in matches and matches[Category.TIMING].group().startswith("how long"):
+            categories = [category for category in categories if category is not Category.ONSET]
         contexts = [context for context in _CONTEXTS if context in categories and not self._is_home(context)]
         # "A similar problem in the family" is none of the patient's own past.
         if recurs and Category.FAMILY not in contexts:
@@ -103,7 +105,9 @@ class _Clause:
         for each in self._index.history:
             joined = [match.group() for match in each.cues.finditer(self._spoken) if LIST.search(match.group())]
             found.update((each.fact.fact_id, each) for _ in joined)  # "a cold or flu" is one thing
-        context: Category | None = None
+        # "Any heart trouble or sudden deaths in the family?"
+        family = self._cues.categories[Category.FAMILY].search(self._spoken) and not self._is_home(Category.FAMILY)
+        context = Category.FAMILY if family else None
         before: frozenset[str] = frozenset()
         for item in LIST.split(self._clause):
             spoken = self._corrected(words(item))
@@ -112,7 +116,7 @@ class _Clause:
             bare = " ".join(self._cues.asides.sub(" ", spoken).split())
             wanted = self._units(bare) or self._units(spoken)
             topics = frozenset().union(*wanted)
-            if topics and topics == self._named_parts(topics) and before:
+            if topics and topics - {PAIN} == self._named_parts(topics) and before:
                 wanted = [topics | before]  # "weakness in your arms or your legs"
             topics = frozenset().union(*wanted)
             before = topics - self._named_parts(topics)
@@ -123,6 +127,8 @@ class _Clause:
             context = own
             if context:
                 facts = self._in_context(context, spoken, topics)
+                if context not in categories and facts == self._index.of(context):
+                    facts = []  # a further item of the list that nothing answers
             else:
                 facts = self._item(bare, spoken, wanted, categories)
             self.understood = self.understood or bool(context or topics or facts or categories)
@@ -131,6 +137,9 @@ class _Clause:
 
     def _in_context(self, context: Category, spoken: str, topics: frozenset[str]) -> list[IndexedFact]:
         facts = self._index.of(context)
+        if context is Category.MEDICATION:
+            about = [each for each in facts if each.topics & (topics - {"medicine"})]
+            facts = about or facts  # "your thyroid tablets"
         topics = frozenset(t for t in topics if self._table.kinds[t] in _WITHIN[context] and t != "medicine")
         named = self._index.named(spoken, facts)
         if context is Category.FAMILY and (relatives := _relatives(self._spoken)):
@@ -158,6 +167,9 @@ class _Clause:
         # Cues are many and words are few: where a fact says it, another one's cue does not count.
         if said := [each for each in facts if any(topics <= each.says for topics in wanted)]:
             facts = [each for each in facts if each in said or not self._by_topic(each, spoken)]
+        past = [each for each in facts if each.fact.category is Category.PAST_HISTORY]
+        if past and wanted and self._cues.past.search(self._spoken):
+            facts = past
         if self._cues.categories[Category.SOCIAL].search(self._spoken):
             facts = [each for each in facts if each.fact.category is Category.SOCIAL]
         covered = {each.fact.category for each in facts}
