@@ -1,9 +1,9 @@
 """One gRPC server, from the first health check to the last answer.
 
 Invariant: health "" is SERVING as long as the process can answer at all; each service is SERVING only between the end
-of prepare() and the first SIGTERM or SIGINT. Then no call is let in, those in flight finish up to drain_seconds (what
-has not is told that it was interrupted), close() runs, telemetry is flushed and serve() returns (exit 0). Where a port
-is set for it, health alone is also served in plaintext.
+of prepare() and the first SIGTERM or SIGINT. Then, once health's watchers have heard, no call is let in, those in
+flight finish up to drain_seconds (what has not is told that it was interrupted), close() runs, telemetry is flushed and
+serve() returns (exit 0). Where a port is set for it, health alone is also served in plaintext.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 # Room above the service's own limit for health, reflection and the refusals themselves.
 _BACKSTOP_CALLS = 256
+# For health's watchers to go elsewhere before calls are refused.
+_HEARD_SECONDS = 0.25
 # Above the drain's bound, for telling those who are cut off.
 _TELL_SECONDS = 1.0
 _AVAILABLE_SECONDS = 0.5
@@ -160,10 +162,13 @@ class GrpcServer:
             await self._health.set(name, _NOT_SERVING)
 
     async def drain(self, seconds: float) -> None:
-        """Let nobody in, finish what is in flight, stop."""
-        self.admission.phase = Phase.DRAINING
+        """Send clients elsewhere, let nobody in, finish what is in flight, stop."""
         await self._health.enter_graceful_shutdown()
-        await asyncio.sleep(0)  # watchers of health hear of it before their streams end
+        # Watchers of health hear of it; what they sent before they did is still let in.
+        heard = min(_HEARD_SECONDS, seconds / 10)
+        await asyncio.sleep(heard)
+        seconds -= heard
+        self.admission.phase = Phase.DRAINING
         for task in self._background:
             task.cancel()
         stopping = asyncio.ensure_future(self._server.stop(seconds + _TELL_SECONDS))

@@ -28,6 +28,11 @@ class Refused(Exception):
     """The client is not who it says."""
 
 
+# Kafka too closes a refused connection a little later (connection.failed.authentication.delay.ms): a close on the heels
+# of the answer can hide it.
+REFUSAL_SECONDS = 0.1
+
+
 @dataclass
 class Request:
     key: int
@@ -94,6 +99,7 @@ class Gate:
                 except Refused as refused:
                     writer.write(_framed(_authenticated(request, AUTHENTICATION_FAILED, str(refused).encode(), b"")))
                     await writer.drain()
+                    await asyncio.sleep(REFUSAL_SECONDS)
                     raise
             else:
                 raise Refused(f"request {request.key} before the authentication")

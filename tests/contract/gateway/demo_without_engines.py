@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -29,4 +30,6 @@ def main(state_dir: str, port_offset: str, trainer: str) -> int:
 
 
 if __name__ == "__main__":
+    # As at a terminal: what a shell started in its background ignores Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main(*sys.argv[1:]))
