@@ -89,11 +89,18 @@ def foreign_imports(file: Path, service: str) -> list[str]:
 
 def imports(file: Path) -> Iterator[tuple[str, int]]:
     """Modules of absolute imports, in functions too, but not those for type checkers alone."""
-    for node in ast.walk(without_type_checking(ast.parse(file.read_text(encoding="utf-8")))):
+    for node in ast.walk(without_type_checking(parsed(file.read_text(encoding="utf-8")))):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def parsed(text: str) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except SystemError:  # CPython 3.11 (gh-106905): another thread compiled at the same moment
+        return ast.parse(text)
 
 
 def without_type_checking(tree: ast.Module) -> ast.Module:
