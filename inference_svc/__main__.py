@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import grpc
 
 from anamnesis.inference.v1 import inference_pb2_grpc
-from inference_svc.environment import configure_environment
+from inference_svc.engine.environment import configure_environment
 from inference_svc.settings import Deployment, InferenceSettings
 from service_kit.grpc.server import run_service, serve
 from service_kit.settings import load_settings
@@ -17,13 +17,13 @@ from service_kit.settings import load_settings
 async def main(settings: InferenceSettings) -> None:
     # After the environment is set: these may import torch and vllm.
     from inference_svc.embed import Embedder
-    from inference_svc.engine import Engine
-    from inference_svc.measures import Measures
+    from inference_svc.engine.engine import Engine
     from inference_svc.server import SERVICE, InferenceServicer
     from inference_svc.service import TextService
+    from inference_svc.telemetry.measures import Measures
     from inference_svc.tokens import PromptAssembler
-    from inference_svc.weight_store import WeightStore
-    from inference_svc.weights import WeightUpdater
+    from inference_svc.weights.store import WeightStore
+    from inference_svc.weights.updater import WeightUpdater
 
     engine = Engine(settings)
     servicer = InferenceServicer(settings)

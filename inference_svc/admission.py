@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from inference_svc.engine import Rank
+from inference_svc.engine.requests import Rank
 from service_kit.errors import ResourceExhausted
 
 SHARE = {Rank.CONSULTATION: 1.0, Rank.JUDGE: 0.95, Rank.ROLLOUT: 0.9}

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from inference_svc.engine import Rank
+from inference_svc.engine.requests import Rank
 
 
 class Scorer(Protocol):

@@ -14,14 +14,14 @@ from anamnesis.common.v1 import dialogue_pb2, rollout_pb2
 from anamnesis.inference.v1 import inference_pb2 as pb
 from anamnesis.inference.v1 import inference_pb2_grpc
 from inference_svc.embed import Embedder
-from inference_svc.engine import Finish, PauseMode, Rank, Sampling
-from inference_svc.measures import embedding
+from inference_svc.engine.requests import Finish, PauseMode, Rank, Sampling
 from inference_svc.service import Completed, PromptParts, TextService, engine_seed
 from inference_svc.settings import Deployment, InferenceSettings
+from inference_svc.telemetry.measures import embedding
 from inference_svc.tokens import ChatMessage, Role
-from inference_svc.versions import Run, Version
-from inference_svc.weight_store import Announced
-from inference_svc.weights import WeightUpdater
+from inference_svc.weights.store import Announced
+from inference_svc.weights.updater import WeightUpdater
+from inference_svc.weights.versions import Run, Version
 from service_kit.errors import FailedPrecondition, ServiceError, Unavailable, Unimplemented
 
 SERVICE = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name

@@ -9,14 +9,15 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from inference_svc import gen_ai
 from inference_svc.admission import RequestAdmission
 from inference_svc.choose import ChoiceScore, choose
-from inference_svc.engine import Engine, Finish, Rank, Sampling, Step
-from inference_svc.gen_ai import Operation
-from inference_svc.measures import Measures
+from inference_svc.engine.engine import Engine
+from inference_svc.engine.requests import Finish, Rank, Sampling, Step
+from inference_svc.telemetry import gen_ai
+from inference_svc.telemetry.gen_ai import Operation
+from inference_svc.telemetry.measures import Measures
 from inference_svc.tokens import ChatMessage, PromptAssembler
-from inference_svc.versions import Run
+from inference_svc.weights.versions import Run
 from service_kit.errors import InvalidArgument, NotFound
 
 # torch's generators take this many seeds; a larger one wraps around.

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from inference_svc.environment import configure_environment
+from inference_svc.engine.environment import configure_environment
 from inference_svc.settings import InferenceSettings
 
 
@@ -22,7 +22,7 @@ class BareEngine:
     def __init__(self, settings: InferenceSettings) -> None:
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        from inference_svc.engine_arguments import engine_arguments
+        from inference_svc.engine.arguments import engine_arguments
 
         self._llm = AsyncLLM.from_engine_args(engine_arguments(settings))
         self._requests = 0

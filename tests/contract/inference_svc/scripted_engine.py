@@ -12,15 +12,16 @@ import grpc
 from anamnesis.common.v1 import dialogue_pb2, rollout_pb2
 from anamnesis.inference.v1 import inference_pb2 as pb
 from anamnesis.inference.v1 import inference_pb2_grpc
-from inference_svc.engine import Engine, Finish, PauseMode, Rank, Sampling, Step
-from inference_svc.measures import Measures
+from inference_svc.engine.engine import Engine
+from inference_svc.engine.requests import Finish, PauseMode, Rank, Sampling, Step
 from inference_svc.server import SERVICE, InferenceServicer
 from inference_svc.service import TextService
 from inference_svc.settings import Deployment, InferenceSettings
+from inference_svc.telemetry.measures import Measures
 from inference_svc.tokens import PromptAssembler
-from inference_svc.versions import Run, Version
-from inference_svc.weight_store import WeightStore
-from inference_svc.weights import WeightUpdater
+from inference_svc.weights.store import WeightStore
+from inference_svc.weights.updater import WeightUpdater
+from inference_svc.weights.versions import Run, Version
 from service_kit.errors import Unavailable
 from service_kit.grpc.channel import open_channel
 from service_kit.grpc.server import GrpcServer

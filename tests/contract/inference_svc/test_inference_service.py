@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 
 from anamnesis.common.v1 import rollout_pb2
 from anamnesis.inference.v1 import inference_pb2 as pb
-from inference_svc.engine import Rank
+from inference_svc.engine.requests import Rank
 from inference_svc.settings import Deployment, InferenceSettings
 from tests.contract.inference_svc.scripted_engine import Served, generate, prompt, served
 

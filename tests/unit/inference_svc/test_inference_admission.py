@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inference_svc.admission import RequestAdmission
-from inference_svc.engine import Rank
+from inference_svc.engine.requests import Rank
 from service_kit.errors import ResourceExhausted
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from inference_svc.choose import choose, first_tokens, softmax
-from inference_svc.engine import Rank
+from inference_svc.engine.requests import Rank
 
 
 class TableScorer:

@@ -52,8 +52,8 @@ def main() -> None:
             if "get_meter(" in path.read_text(encoding="utf-8"):
                 importlib.import_module(".".join(path.relative_to(root).with_suffix("").parts))
     # Those that are made with what they measure.
-    from inference_svc.gauges import EngineGauges
-    from inference_svc.measures import Measures
+    from inference_svc.engine.gauges import EngineGauges
+    from inference_svc.telemetry.measures import Measures
     from service_kit.grpc.admission import Admission
     from simulator_svc.rollout import measures as rollout
 

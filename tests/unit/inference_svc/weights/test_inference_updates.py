@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from inference_svc.engine import PauseMode
-from inference_svc.versions import BASE, Version
-from inference_svc.weight_store import Announced
-from inference_svc.weights import WeightUpdater
+from inference_svc.engine.requests import PauseMode
+from inference_svc.weights.store import Announced
+from inference_svc.weights.updater import WeightUpdater
+from inference_svc.weights.versions import BASE, Version
 from service_kit.errors import FailedPrecondition, NotFound
 
 

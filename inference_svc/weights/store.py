@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from inference_svc.versions import Version
+from inference_svc.weights.versions import Version
 from service_kit.errors import FailedPrecondition, InvalidArgument, NotFound, ServiceError
 
 WEIGHTS = "model.safetensors"

@@ -11,10 +11,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 from opentelemetry.trace import StatusCode
 
-from inference_svc import gen_ai, measures
-from inference_svc.engine import Finish, Rank, Sampling, Step
-from inference_svc.gauges import EngineGauges
-from inference_svc.measures import Measures
+from inference_svc.engine.gauges import EngineGauges
+from inference_svc.engine.requests import Finish, Rank, Sampling, Step
+from inference_svc.telemetry import gen_ai, measures
+from inference_svc.telemetry.measures import Measures
 from service_kit.errors import Unavailable
 
 SAMPLING = Sampling(max_tokens=8, temperature=0.5, seed=7, stop=("my name is Ada",))

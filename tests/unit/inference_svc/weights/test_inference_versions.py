@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inference_svc.versions import BASE, Run, Version, joined
+from inference_svc.weights.versions import BASE, Run, Version, joined
 
 
 @pytest.mark.parametrize(

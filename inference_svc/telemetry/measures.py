@@ -14,9 +14,9 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.trace import Span
 from opentelemetry.util.types import AttributeValue
 
-from inference_svc import gen_ai
-from inference_svc.engine import Finish, Rank, Step
-from inference_svc.gauges import EngineGauges
+from inference_svc.engine.gauges import EngineGauges
+from inference_svc.engine.requests import Finish, Rank, Step
+from inference_svc.telemetry import gen_ai
 from service_kit.errors import ServiceError
 from service_kit.spans import ERROR_TYPE, error_type, fail, traced
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from opentelemetry.util.types import AttributeValue
 
-from inference_svc.engine import Sampling
+from inference_svc.engine.requests import Sampling
 
 OPERATION = "gen_ai.operation.name"
 PROVIDER = "gen_ai.provider.name"

@@ -15,67 +15,19 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
-from inference_svc.engine_arguments import engine_arguments
-from inference_svc.gauges import EngineGauges
+from inference_svc.engine.arguments import engine_arguments
+from inference_svc.engine.gauges import EngineGauges
+from inference_svc.engine.requests import Finish, PauseMode, Rank, Sampling, Step
 from inference_svc.settings import InferenceSettings
-from inference_svc.versions import BASE, Run, Version, joined
+from inference_svc.weights.versions import BASE, Run, Version, joined
 from service_kit.errors import DeadlineExceeded, InvalidArgument, ServiceError, Unavailable
 
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 0.5
-
-
-class Rank(IntEnum):
-    """Smaller goes first."""
-
-    CONSULTATION = 0
-    JUDGE = 1
-    ROLLOUT = 2
-
-
-class Finish(StrEnum):
-    STOP = "stop"
-    LENGTH = "length"
-    ABORTED = "abort"
-
-
-class PauseMode(StrEnum):
-    """vLLM's words for what happens to requests in flight."""
-
-    DRAIN = "wait"
-    ABORT = "abort"
-    CONTINUE = "keep"
-
-
-@dataclass(frozen=True)
-class Sampling:
-    max_tokens: int
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    stop: tuple[str, ...] = ()
-    seed: int | None = None
-    regex: str | None = None
-    json_schema: str | None = None
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one engine step added to a request."""
-
-    text: str
-    token_ids: list[int]
-    logprobs: list[float]
-    finish: Finish | None = None
-    # Of the whole request; set with finish.
-    runs: list[Run] = field(default_factory=list)
-    cached_prompt_tokens: int = 0
 
 
 class Engine:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from inference_svc.versions import Version
-from inference_svc.weight_store import Announced, WeightStore
+from inference_svc.weights.store import Announced, WeightStore
+from inference_svc.weights.versions import Version
 from service_kit.errors import FailedPrecondition, InvalidArgument, NotFound
 
 SHAPES = {"a.weight": (4, 3), "b.weight": (2,)}

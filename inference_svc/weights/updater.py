@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from inference_svc.engine import PauseMode
-from inference_svc.versions import BASE, Version
-from inference_svc.weight_store import Announced
+from inference_svc.engine.requests import PauseMode
+from inference_svc.weights.store import Announced
+from inference_svc.weights.versions import BASE, Version
 from service_kit.errors import FailedPrecondition, ServiceError
 
 log = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inference_svc.engine_arguments import engine_dtype
-from inference_svc.environment import configure_environment, intel_openmp
+from inference_svc.engine.arguments import engine_dtype
+from inference_svc.engine.environment import configure_environment, intel_openmp
 from inference_svc.settings import InferenceSettings
 
 
