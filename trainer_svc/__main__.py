@@ -7,8 +7,8 @@ import grpc
 from anamnesis.trainer.v1 import trainer_pb2, trainer_pb2_grpc
 from service_kit.grpc.server import run_service, serve
 from service_kit.settings import load_settings
-from trainer_svc.database import connect
-from trainer_svc.runs import RunStore
+from trainer_svc.records.database import connect
+from trainer_svc.records.runs import RunStore
 from trainer_svc.server import TrainerServicer
 from trainer_svc.service import Training
 from trainer_svc.settings import TrainerSettings

@@ -21,17 +21,17 @@ from service_kit.kafka.topics import ensure_topics
 from service_kit.logs import configure_logging
 from service_kit.settings import load_settings
 from service_kit.telemetry import configure_telemetry
-from trainer_svc import measures
-from trainer_svc.cases import CaseStoreError, read_splits
 from trainer_svc.config import RunConfig
-from trainer_svc.database import connect
-from trainer_svc.ledger import Ledger
-from trainer_svc.orders import Halt, Orders, die_with
-from trainer_svc.outbox import REQUESTS_TOPIC, Outbox
-from trainer_svc.patience import LogUnavailable, Patience
-from trainer_svc.publish import ForeignNames, NoReplicaUpdated
-from trainer_svc.requests import Plan
-from trainer_svc.runs import RunRecord, RunStore, State
+from trainer_svc.figures import measures
+from trainer_svc.flow.cases import CaseStoreError, read_splits
+from trainer_svc.flow.outbox import REQUESTS_TOPIC, Outbox
+from trainer_svc.flow.patience import LogUnavailable, Patience
+from trainer_svc.flow.requests import Plan
+from trainer_svc.publication.publish import ForeignNames, NoReplicaUpdated
+from trainer_svc.records.database import connect
+from trainer_svc.records.ledger import Ledger
+from trainer_svc.records.orders import Halt, Orders, die_with
+from trainer_svc.records.runs import RunRecord, RunStore, State
 from trainer_svc.service import CANCELLED_REASON
 from trainer_svc.settings import TrainerSettings
 
@@ -145,11 +145,11 @@ def _play(
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from trainer_svc.checkpoint import Checkpoints
-    from trainer_svc.engine import Engine, EngineState
-    from trainer_svc.inbox import Bookmark, Inbox
-    from trainer_svc.journal import Journal
-    from trainer_svc.publish import WeightPublisher
+    from trainer_svc.flow.inbox import Bookmark, Inbox
+    from trainer_svc.learner.checkpoint import Checkpoints
+    from trainer_svc.learner.engine import Engine, EngineState
+    from trainer_svc.publication.publish import WeightPublisher
+    from trainer_svc.records.journal import Journal
     from trainer_svc.run import Run
 
     torch.set_num_threads(settings.threads)

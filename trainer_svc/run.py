@@ -15,22 +15,22 @@ from opentelemetry.context import Context
 
 from anamnesis.common.v1 import rollout_pb2
 from service_kit.spans import end_with, traced
-from trainer_svc import measures
-from trainer_svc.admission import capacity, whole_groups
-from trainer_svc.checkpoint import Checkpoints
-from trainer_svc.engine import Engine, EngineState, Group, Sample, StepResult
-from trainer_svc.fragments import fragments_of
-from trainer_svc.groups import FreshMember, Groups, Judged, drop_reason
-from trainer_svc.heldout import compare, measured
-from trainer_svc.inbox import Inbox, Received
-from trainer_svc.journal import Journal, Measurement
-from trainer_svc.ledger import DROPPED, USED, Entry, Ledger, Outcome
-from trainer_svc.orders import Orders
-from trainer_svc.outbox import Outbox
-from trainer_svc.patience import Patience
-from trainer_svc.publish import WeightPublisher, replace_text
-from trainer_svc.requests import CONTEXT, EVALUATE, TRAIN, Plan
-from trainer_svc.runs import RunStore
+from trainer_svc.figures import measures
+from trainer_svc.figures.heldout import compare, measured
+from trainer_svc.flow.admission import capacity, whole_groups
+from trainer_svc.flow.fragments import fragments_of
+from trainer_svc.flow.groups import FreshMember, Groups, Judged, drop_reason
+from trainer_svc.flow.inbox import Inbox, Received
+from trainer_svc.flow.outbox import Outbox
+from trainer_svc.flow.patience import Patience
+from trainer_svc.flow.requests import CONTEXT, EVALUATE, TRAIN, Plan
+from trainer_svc.learner.checkpoint import Checkpoints
+from trainer_svc.learner.engine import Engine, EngineState, Group, Sample, StepResult
+from trainer_svc.publication.publish import WeightPublisher, replace_text
+from trainer_svc.records.journal import Journal, Measurement
+from trainer_svc.records.ledger import DROPPED, USED, Entry, Ledger, Outcome
+from trainer_svc.records.orders import Orders
+from trainer_svc.records.runs import RunStore
 from trainer_svc.settings import TrainerSettings
 
 POLL_SECONDS = 0.25
@@ -188,7 +188,7 @@ class Run:
                 raise
 
     def write_report(self) -> None:
-        from trainer_svc.report import write_report
+        from trainer_svc.figures.report import write_report
 
         self._progress("writing_report", 0, 1)
         self._drop_leftovers()

@@ -15,8 +15,8 @@ from anamnesis.common.v1 import rollout_pb2
 from anamnesis.trainer.v1 import trainer_pb2, trainer_pb2_grpc
 from service_kit.errors import InvalidArgument
 from service_kit.grpc.interruption import resume_with
-from trainer_svc.messages import event_message, run_message
-from trainer_svc.runs import ENDED, RunRecord
+from trainer_svc.records.messages import event_message, run_message
+from trainer_svc.records.runs import ENDED, RunRecord
 from trainer_svc.service import Training
 
 EVENT_POLL_SECONDS = 0.25

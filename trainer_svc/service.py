@@ -10,8 +10,8 @@ from pathlib import Path
 
 from service_kit.errors import FailedPrecondition, InvalidArgument, NotFound
 from trainer_svc.config import BadOverride, UnknownPreset, preset_names, resolve
-from trainer_svc.ledger import Account, Ledger
-from trainer_svc.runs import ACTIVE, RESUMABLE, ActiveRunExists, Desired, RunRecord, RunStore, State
+from trainer_svc.records.ledger import Account, Ledger
+from trainer_svc.records.runs import ACTIVE, RESUMABLE, ActiveRunExists, Desired, RunRecord, RunStore, State
 from trainer_svc.settings import TrainerSettings
 from trainer_svc.supervisor import Supervisor
 

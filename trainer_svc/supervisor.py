@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from trainer_svc.runs import ACTIVE, ActiveRunExists, RunRecord, RunStore, State
+from trainer_svc.records.runs import ACTIVE, ActiveRunExists, RunRecord, RunStore, State
 
 logger = logging.getLogger(__name__)
 

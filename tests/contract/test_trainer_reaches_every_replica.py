@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from anamnesis.common.v1.rollout_pb2 import PolicyVersion
 from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
-from trainer_svc.publish import NoReplicaUpdated, WeightPublisher
+from trainer_svc.publication.publish import NoReplicaUpdated, WeightPublisher
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 WEIGHTS = {"layer.weight": torch.zeros(2, 2)}

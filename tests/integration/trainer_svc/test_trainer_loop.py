@@ -9,7 +9,7 @@ import torch
 
 from service_kit.errors import FailedPrecondition, InvalidArgument, NotFound
 from tests.integration.trainer_svc.trainer_world import World, completed, troubled
-from trainer_svc.runs import RunRecord, State
+from trainer_svc.records.runs import RunRecord, State
 
 SPEC = {
     "schedule.steps": "4",

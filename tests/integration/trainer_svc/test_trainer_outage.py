@@ -17,15 +17,15 @@ from service_kit.kafka.producer import EventProducer
 from service_kit.kafka.settings import KafkaSettings
 from service_kit.kafka.topics import ensure_topics
 from tests.integration.restartable_broker import Broker, restartable_broker
-from trainer_svc.cases import CaseSplits
 from trainer_svc.config import resolve
-from trainer_svc.database import connect
-from trainer_svc.ledger import Ledger
-from trainer_svc.orders import Halt
-from trainer_svc.outbox import REQUESTS_TOPIC, Outbox
-from trainer_svc.patience import LogUnavailable, Patience
-from trainer_svc.requests import EVALUATE, Plan
-from trainer_svc.runs import RunStore, State
+from trainer_svc.flow.cases import CaseSplits
+from trainer_svc.flow.outbox import REQUESTS_TOPIC, Outbox
+from trainer_svc.flow.patience import LogUnavailable, Patience
+from trainer_svc.flow.requests import EVALUATE, Plan
+from trainer_svc.records.database import connect
+from trainer_svc.records.ledger import Ledger
+from trainer_svc.records.orders import Halt
+from trainer_svc.records.runs import RunStore, State
 
 PLAN = Plan("r", 7, resolve("demo", {}), CaseSplits(train=("t1",), held_out=("h1", "h2")))
 VERSION = rollout_pb2.PolicyVersion(run_id="r", incarnation=1)

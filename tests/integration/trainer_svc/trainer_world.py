@@ -27,11 +27,11 @@ from service_kit.kafka.producer import EventProducer
 from service_kit.kafka.settings import KafkaSettings
 from service_kit.kafka.topics import ensure_topics
 from tests.tiny_llama import VOCABULARY, save_tiny_model
-from trainer_svc.checkpoint import Checkpoints
-from trainer_svc.database import connect
-from trainer_svc.outbox import REQUESTS_TOPIC
+from trainer_svc.flow.outbox import REQUESTS_TOPIC
+from trainer_svc.learner.checkpoint import Checkpoints
 from trainer_svc.process import TRAJECTORIES_TOPIC
-from trainer_svc.runs import ENDED, RunRecord, RunStore, State
+from trainer_svc.records.database import connect
+from trainer_svc.records.runs import ENDED, RunRecord, RunStore, State
 from trainer_svc.service import Training
 from trainer_svc.settings import TrainerSettings
 from trainer_svc.supervisor import Supervisor

@@ -2,7 +2,7 @@
 
 import random
 
-from trainer_svc.admission import capacity, whole_groups
+from trainer_svc.flow.admission import capacity, whole_groups
 
 
 def free(**changes: int) -> int:

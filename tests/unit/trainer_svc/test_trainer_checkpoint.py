@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer_svc.checkpoint import MANIFEST, STATE, TENSORS, Checkpoints
+from trainer_svc.learner.checkpoint import MANIFEST, STATE, TENSORS, Checkpoints
 
 
 def test_the_newest_comes_back_and_old_ones_go(tmp_path: Path) -> None:

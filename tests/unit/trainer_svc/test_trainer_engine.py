@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tests.tiny_llama import VOCABULARY, tiny_model, tiny_tokenizer
-from trainer_svc.checkpoint import Checkpoints
 from trainer_svc.config import RunConfig, resolve
-from trainer_svc.engine import Engine, EngineState, Group, Sample, StepResult
-from trainer_svc.trl_engine import GRPOTrainer
+from trainer_svc.learner.checkpoint import Checkpoints
+from trainer_svc.learner.engine import Engine, EngineState, Group, Sample, StepResult
+from trainer_svc.learner.trl_engine import GRPOTrainer
 
 OVERRIDES = {
     "schedule.steps": "4",

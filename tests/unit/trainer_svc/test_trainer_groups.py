@@ -1,8 +1,8 @@
 """Which trajectories reach the objective, which are dropped and why, and in which order groups are taken."""
 
 from anamnesis.common.v1 import dialogue_pb2, rollout_pb2
-from trainer_svc.groups import Groups, judge
-from trainer_svc.ledger import DROPPED, TRAINED
+from trainer_svc.flow.groups import Groups, judge
+from trainer_svc.records.ledger import DROPPED, TRAINED
 
 RUN = "r"
 

@@ -4,9 +4,9 @@ import json
 import math
 
 from anamnesis.common.v1 import dialogue_pb2, rollout_pb2
-from trainer_svc.heldout import Measured, compare
-from trainer_svc.inbox import Bookmark
-from trainer_svc.journal import Journal, Measurement
+from trainer_svc.figures.heldout import Measured, compare
+from trainer_svc.flow.inbox import Bookmark
+from trainer_svc.records.journal import Journal, Measurement
 
 
 def side(*rewards: float) -> dict[int, Measured]:

@@ -9,10 +9,10 @@ from opentelemetry.context import Context
 
 from anamnesis.common.v1 import rollout_pb2
 from service_kit.kafka.consumer import Record
-from trainer_svc.database import connect
-from trainer_svc.inbox import Bookmark, Inbox
-from trainer_svc.ledger import TRAINED, Entry, Ledger, Outcome
-from trainer_svc.runs import RunStore
+from trainer_svc.flow.inbox import Bookmark, Inbox
+from trainer_svc.records.database import connect
+from trainer_svc.records.ledger import TRAINED, Entry, Ledger, Outcome
+from trainer_svc.records.runs import RunStore
 
 
 class FakeLog:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from trainer_svc.database import connect
-from trainer_svc.ledger import DROPPED, TRAINED, USED, Account, Entry, Ledger, LedgerError, Outcome
-from trainer_svc.runs import RunStore
+from trainer_svc.records.database import connect
+from trainer_svc.records.ledger import DROPPED, TRAINED, USED, Account, Entry, Ledger, LedgerError, Outcome
+from trainer_svc.records.runs import RunStore
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from trainer_svc.objective import Clip, advantages, improved_grpo, length_bonus
+from trainer_svc.learner.objective import Clip, advantages, improved_grpo, length_bonus
 
 CLIP = Clip(epsilon_low=0.2, epsilon_high=0.28, truncation=2.0, l_max=7)
 

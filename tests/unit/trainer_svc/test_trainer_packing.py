@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from trainer_svc.packing import pack, packed_logprobs, shared_prefix, split_to_fit
+from trainer_svc.learner.packing import pack, packed_logprobs, shared_prefix, split_to_fit
 
 TEMPERATURE = 0.7
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainer_svc.replicas import replicas
+from trainer_svc.publication.replicas import replicas
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 

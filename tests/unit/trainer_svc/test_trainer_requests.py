@@ -4,10 +4,10 @@ import protovalidate
 import pytest
 
 from anamnesis.common.v1 import dialogue_pb2, rollout_pb2
-from trainer_svc.cases import CaseSplits
 from trainer_svc.config import resolve
-from trainer_svc.fragments import fragments_of
-from trainer_svc.requests import CONTEXT, EVALUATE, TRAIN, Plan
+from trainer_svc.flow.cases import CaseSplits
+from trainer_svc.flow.fragments import fragments_of
+from trainer_svc.flow.requests import CONTEXT, EVALUATE, TRAIN, Plan
 
 CASES = CaseSplits(train=("t1", "t2", "t3"), held_out=("h1", "h2"))
 VERSION = rollout_pb2.PolicyVersion(run_id="r", incarnation=1)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import metrics
 
 from service_kit.errors import ServiceError
-from trainer_svc.groups import FreshMember
+from trainer_svc.flow.groups import FreshMember
 
 if TYPE_CHECKING:  # the engine imports torch
-    from trainer_svc.engine import StepResult
+    from trainer_svc.learner.engine import StepResult
 
 _meter = metrics.get_meter(__name__)
 # One point a step each: what the curves of a run show.

@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 
-from trainer_svc.heldout import HeldOut, Measured, standard_error
+from trainer_svc.figures.heldout import HeldOut, Measured, standard_error
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

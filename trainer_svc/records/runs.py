@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from trainer_svc.database import transaction
+from trainer_svc.records.database import transaction
 
 
 class State(StrEnum):

@@ -4,8 +4,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from anamnesis.common.v1 import dialogue_pb2, rollout_pb2
 from anamnesis.trainer.v1 import trainer_pb2
-from trainer_svc.ledger import Account
-from trainer_svc.runs import Event, RunRecord, State
+from trainer_svc.records.ledger import Account
+from trainer_svc.records.runs import Event, RunRecord, State
 
 STATES: dict[State, trainer_pb2.RunState.ValueType] = {
     state: trainer_pb2.RunState.Value(f"RUN_STATE_{state.name}") for state in State

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from trainer_svc.database import transaction
+from trainer_svc.records.database import transaction
 
 OUTSTANDING, TRAINED, USED, DROPPED = "outstanding", "trained", "used", "dropped"
 

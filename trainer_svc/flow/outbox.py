@@ -9,9 +9,9 @@ from opentelemetry.context import Context
 from anamnesis.common.v1 import rollout_pb2
 from service_kit.errors import Unavailable
 from service_kit.kafka.producer import Delivery, EventProducer
-from trainer_svc.ledger import Entry, Ledger
-from trainer_svc.patience import Patience
-from trainer_svc.requests import Plan
+from trainer_svc.flow.patience import Patience
+from trainer_svc.flow.requests import Plan
+from trainer_svc.records.ledger import Entry, Ledger
 
 REQUESTS_TOPIC = "anamnesis.rollout.requests.v1"
 # Above the producer's own bound, so that a request is never sent again while the first may still arrive.

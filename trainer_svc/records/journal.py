@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from anamnesis.common.v1 import dialogue_pb2, rollout_pb2
-from trainer_svc.heldout import Measured
-from trainer_svc.inbox import Bookmark
+from trainer_svc.figures.heldout import Measured
+from trainer_svc.flow.inbox import Bookmark
 
 
 @dataclass

@@ -17,9 +17,9 @@ from peft import LoraConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 from trainer_svc.config import RunConfig
-from trainer_svc.objective import Clip, Terms, advantages, improved_grpo, length_bonus
-from trainer_svc.packing import packed_logprobs, split_to_fit
-from trainer_svc.trl_engine import GRPOConfig, GRPOTrainer
+from trainer_svc.learner.objective import Clip, Terms, advantages, improved_grpo, length_bonus
+from trainer_svc.learner.packing import packed_logprobs, split_to_fit
+from trainer_svc.learner.trl_engine import GRPOConfig, GRPOTrainer
 
 LORA_TARGETS = "all-linear"
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from anamnesis.common.v1 import rollout_pb2
-from trainer_svc.ledger import DROPPED, TRAINED, Outcome
+from trainer_svc.records.ledger import DROPPED, TRAINED, Outcome
 
 SPREAD = 1e-6
 

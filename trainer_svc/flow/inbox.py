@@ -14,7 +14,7 @@ from opentelemetry import metrics, trace
 
 from anamnesis.common.v1 import rollout_pb2
 from service_kit.kafka.consumer import Record
-from trainer_svc.ledger import OUTSTANDING, Ledger
+from trainer_svc.records.ledger import OUTSTANDING, Ledger
 
 logger = logging.getLogger(__name__)
 _ignored = metrics.get_meter(__name__).create_counter(

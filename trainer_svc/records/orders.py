@@ -8,7 +8,7 @@ import os
 import signal
 from types import FrameType
 
-from trainer_svc.runs import Desired, RunStore, State
+from trainer_svc.records.runs import Desired, RunStore, State
 
 PR_SET_PDEATHSIG = 1
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from anamnesis.common.v1 import patient_pb2, rollout_pb2
-from trainer_svc.cases import CaseSplits
 from trainer_svc.config import RunConfig
-from trainer_svc.ledger import Entry
+from trainer_svc.flow.cases import CaseSplits
+from trainer_svc.records.ledger import Entry
 from trainer_svc.seeds import derive, shuffled
 
 DOCTOR_PROMPT = Path(__file__).parent / "prompts" / "doctor.txt"

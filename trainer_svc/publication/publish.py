@@ -22,8 +22,8 @@ from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
 from service_kit.errors import ServiceError
 from service_kit.grpc.channel import call_deadline, open_channel, service_error
 from service_kit.tls import TlsSettings
-from trainer_svc import measures
-from trainer_svc.replicas import replicas
+from trainer_svc.figures import measures
+from trainer_svc.publication.replicas import replicas
 
 WEIGHTS = "model.safetensors"
 KEEP = 2

@@ -1,0 +1,1 @@
+"""The objective, what computes it, and the checkpoint that holds its state."""

@@ -1,0 +1,1 @@
+"""New weights, written once and loaded by every policy replica."""

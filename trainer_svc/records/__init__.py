@@ -1,0 +1,1 @@
+"""What SQLite keeps: runs and their events, the ledger, the orders."""
