@@ -56,7 +56,8 @@ class Optimizer(Section):
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
-    # Tokens of one packed forward pass; a group that needs more is split.
+    # Tokens of one packed forward pass over several groups, trained ones counted twice; gradients are accumulated over
+    # the passes of a step.
     pack_tokens: int = Field(default=4096, ge=64)
 
 
@@ -67,6 +68,15 @@ class Objective(Section):
     truncation: float = Field(default=2.0, ge=1)
     # The constant that divides the token sum; 0 means the most tokens a trajectory can have.
     l_max: int = Field(default=0, ge=0)
+    # Off-policy masking: a token whose ratio lies outside [1/b, b], a sequence whose mean KL from the sampler is above
+    # the bound. 0 masks nothing. How old a token may be is schedule.max_staleness.
+    mask_ratio: float = Field(default=0.0, ge=0)
+    mask_sequence_kl: float = Field(default=0.0, ge=0)
+    # Plain GRPO, to compare with: the advantage over its standard deviation, the token sum over the answer's own
+    # length, β times the KL to the reference (the model without its adapter).
+    divide_by_std: bool = False
+    divide_by_length: bool = False
+    kl_to_reference: float = Field(default=0.0, ge=0)
     length_bonus: bool = False
     # The report's formula has the 0.2 quantile, its text the 80th percentile.
     length_quantile: float = Field(default=0.2, ge=0, le=1)
@@ -76,6 +86,14 @@ class Objective(Section):
     def clip_higher(self) -> Self:
         if self.epsilon_high < self.epsilon_low:
             raise ValueError("epsilon_high must not be less than epsilon_low")
+        return self
+
+    @model_validator(mode="after")
+    def bounds_leave_room(self) -> Self:
+        if self.divide_by_length and self.l_max:
+            raise ValueError("l_max divides nothing where divide_by_length does")
+        if self.mask_ratio and self.mask_ratio <= 1 + self.epsilon_high:
+            raise ValueError("mask_ratio must be above 1 + epsilon_high: nearer ratios are what clipping is for")
         return self
 
 

@@ -147,7 +147,8 @@ def _play(
 
     from trainer_svc.flow.inbox import Bookmark, Inbox
     from trainer_svc.learner.checkpoint import Checkpoints
-    from trainer_svc.learner.engine import Engine, EngineState
+    from trainer_svc.learner.engine import Engine
+    from trainer_svc.learner.learner import EngineState
     from trainer_svc.publication.publish import WeightPublisher
     from trainer_svc.records.journal import Journal
     from trainer_svc.run import Run

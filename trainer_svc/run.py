@@ -24,8 +24,11 @@ from trainer_svc.flow.inbox import Inbox, Received
 from trainer_svc.flow.outbox import Outbox
 from trainer_svc.flow.patience import Patience
 from trainer_svc.flow.requests import CONTEXT, EVALUATE, TRAIN, Plan
+from trainer_svc.learner.batches import Group, Sample
 from trainer_svc.learner.checkpoint import Checkpoints
-from trainer_svc.learner.engine import Engine, EngineState, Group, Sample, StepResult
+from trainer_svc.learner.engine import Engine
+from trainer_svc.learner.learner import EngineState
+from trainer_svc.learner.trainer import StepResult
 from trainer_svc.publication.publish import WeightPublisher, replace_text
 from trainer_svc.records.journal import Journal, Measurement
 from trainer_svc.records.ledger import DROPPED, USED, Entry, Ledger, Outcome

@@ -14,7 +14,7 @@ from service_kit.errors import ServiceError
 from trainer_svc.flow.groups import FreshMember
 
 if TYPE_CHECKING:  # the engine imports torch
-    from trainer_svc.learner.engine import StepResult
+    from trainer_svc.learner.trainer import StepResult
 
 _meter = metrics.get_meter(__name__)
 # One point a step each: what the curves of a run show.
@@ -84,6 +84,8 @@ def step_metrics(
         "extra": {
             "cpu_seconds": cpu_seconds,
             "truncated_fraction": result.truncated_fraction,
+            "masked_fraction": result.masked_fraction,
+            "reference_kl": result.reference_kl,
             "length_bonus": result.bonus_mean,
             **_rollout_seconds(members),
         },

@@ -1,10 +1,15 @@
-"""The improved GRPO of the report, on plain tensors.
+"""The improved GRPO of the report, and what it is compared with, on plain tensors.
 
-    J = E[ 1/G Σ_i 1/l_max Σ_t min(w·A_i, clip(r, 1-ε_low, 1+ε_high)·A_i) ],   A_i = R_i - mean(R)
+    J = E[ 1/G Σ_i 1/l_max Σ_t M_it · min(w·A_i, clip(r, 1-ε_low, 1+ε_high)·A_i) ],   A_i = R_i - mean(R)
 
 with r = π_θ/π_sampler for the sampled token and w = min(r, C) its truncated importance weight. No KL term, clip-higher
 (ε_high > ε_low), the token sum over the constant l_max and not |o_i|, no division by the standard deviation.
-The sampler's own log-probs are the old ones: r covers staleness and the sampler/trainer mismatch at once.
+The sampler's own log-probs are the old ones: r covers staleness and the sampler/trainer mismatch at once. M is 0 on
+what is too far off-policy: a token whose r lies outside [1/b, b], a whole sequence whose mean KL(sampler ‖ trainer)
+is above κ.
+
+Plain GRPO (arXiv 2402.03300) divides A by std(R), clips alike on both sides, has 1/|o_i| in place of 1/l_max, and
+subtracts β·KL(π_θ ‖ π_ref).
 """
 
 from dataclasses import dataclass
@@ -12,14 +17,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+# Keeps the division finite where rewards hardly differ.
+STD_FLOOR = 1e-4
+
 
 @dataclass(frozen=True)
-class Clip:
+class Options:
     epsilon_low: float
     epsilon_high: float
     # C
     truncation: float
     l_max: int
+    per_token_mean: bool = False
+    # β
+    beta: float = 0.0
+    # b and κ; None masks nothing.
+    ratio_bound: float | None = None
+    sequence_kl_bound: float | None = None
 
 
 @dataclass(frozen=True)
@@ -29,13 +43,16 @@ class Terms:
     loss: Tensor
     clipped: float
     truncated: float
+    masked: float
     kl: float
+    reference_kl: float
     tokens: float
 
 
-def advantages(rewards: Tensor) -> Tensor:
-    """A_i = R_i - mean(R) over the group; rewards is (G,)."""
-    return rewards - rewards.mean()
+def advantages(rewards: Tensor, divide_by_std: bool = False) -> Tensor:
+    """A_i = R_i - mean(R) over the group, for plain GRPO over std(R); rewards is (G,)."""
+    A = rewards - rewards.mean()
+    return A / (rewards.std() + STD_FLOOR) if divide_by_std else A
 
 
 def length_bonus(rewards: Tensor, lengths: Tensor, quantile: float, threshold: float) -> Tensor:
@@ -45,23 +62,56 @@ def length_bonus(rewards: Tensor, lengths: Tensor, quantile: float, threshold: f
     return torch.where(earned, 4.0 / lengths.clamp(min=1).to(rewards.dtype).sqrt(), torch.zeros_like(rewards))
 
 
-def improved_grpo(logp: Tensor, sampler_logp: Tensor, advantage: Tensor, mask: Tensor, clip: Clip) -> Terms:
-    """-J of one group. logp, sampler_logp, mask: (G, T); mask is 1 on trained tokens; advantage: (G,)."""
+def improved_grpo(
+    logp: Tensor,
+    sampler_logp: Tensor,
+    advantage: Tensor,
+    share: Tensor,
+    mask: Tensor,
+    options: Options,
+    reference_logp: Tensor | None = None,
+) -> Terms:
+    """-J of some rows, of one group or of several.
+
+    logp, sampler_logp, reference_logp, mask: (N, T); mask is 1 on trained tokens. advantage, share: (N,); a row's share
+    is 1/G of its group, over the groups of the step where their mean is wanted.
+    """
     A = advantage.unsqueeze(1)
     r = torch.exp(torch.where(mask.bool(), logp - sampler_logp, 0.0))
-    w = r.clamp(max=clip.truncation)
-    clipped = r.clamp(1 - clip.epsilon_low, 1 + clip.epsilon_high)
+    # KL(sampler ‖ trainer) from the sampler's samples: E[r - 1 - log r], never negative.
+    kl = (r - 1 - r.log()).detach() * mask
+    M = mask * _close_enough(r.detach(), kl, mask, options)
+    w = r.clamp(max=options.truncation)
+    clipped = r.clamp(1 - options.epsilon_low, 1 + options.epsilon_high)
     J = torch.minimum(w * A, clipped * A)
-    loss = -(J * mask).sum() / (mask.size(0) * clip.l_max)
+    reference_kl = torch.zeros_like(J)
+    if reference_logp is not None:  # KL(π_θ ‖ π_ref), Schulman's k3
+        d = torch.where(mask.bool(), reference_logp - logp, 0.0)
+        reference_kl = d.exp() - 1 - d
+        J = J - options.beta * reference_kl
+    per_row = (J * M).sum(1)
+    divisor = mask.sum(1).clamp(min=1) if options.per_token_mean else float(options.l_max)
+    loss = -(share * per_row / divisor).sum()
 
     with torch.no_grad():
-        outside = ((r < 1 - clip.epsilon_low) & (A < 0)) | ((r > 1 + clip.epsilon_high) & (A > 0))
-        # KL(sampler ‖ trainer) from the sampler's samples: E[r - 1 - log r], never negative.
-        kl = (r - 1 - r.log()) * mask
+        outside = ((r < 1 - options.epsilon_low) & (A < 0)) | ((r > 1 + options.epsilon_high) & (A > 0))
         return Terms(
             loss=loss,
-            clipped=float((outside * mask).sum()),
-            truncated=float(((r > clip.truncation) * mask).sum()),
+            clipped=float((outside * M).sum()),
+            truncated=float(((r > options.truncation) * M).sum()),
+            masked=float((mask - M).sum()),
             kl=float(kl.sum()),
+            reference_kl=float((reference_kl * mask).sum()),
             tokens=float(mask.sum()),
         )
+
+
+def _close_enough(r: Tensor, kl: Tensor, mask: Tensor, options: Options) -> Tensor:
+    """M: 1 where a token is not too far off-policy to learn from."""
+    kept = torch.ones_like(mask)
+    if options.ratio_bound is not None:
+        kept = kept * ((r <= options.ratio_bound) & (r >= 1 / options.ratio_bound))
+    if options.sequence_kl_bound is not None:
+        mean = kl.sum(1) / mask.sum(1).clamp(min=1)
+        kept = kept * (mean <= options.sequence_kl_bound).unsqueeze(1)
+    return kept

@@ -43,6 +43,9 @@ def test_an_override_has_the_type_of_its_setting() -> None:
         ("sampling.temperature", "nan"),
         ("rollouts.kind", '"dream"'),
         ("schedule.max_concurrent", "1"),
+        ("objective.epsilon_high", "0.1"),
+        ("objective.mask_ratio", "1.1"),
+        ("objective.kl_to_reference", "-0.1"),
     ],
 )
 def test_a_wrong_override_is_refused_by_its_name(name: str, value: str) -> None:
@@ -54,3 +57,9 @@ def test_a_wrong_override_is_refused_by_its_name(name: str, value: str) -> None:
 def test_an_unknown_preset_is_unknown() -> None:
     with pytest.raises(UnknownPreset):
         resolve("demo2", {})
+
+
+def test_l_max_and_the_answers_own_length_cannot_both_divide() -> None:
+    assert resolve("demo", {"objective.divide_by_length": "true"}).objective.divide_by_length
+    with pytest.raises(BadOverride):
+        resolve("demo", {"objective.divide_by_length": "true", "objective.l_max": "64"})

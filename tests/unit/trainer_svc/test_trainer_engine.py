@@ -10,8 +10,11 @@ import torch
 
 from tests.tiny_llama import VOCABULARY, tiny_model, tiny_tokenizer
 from trainer_svc.config import RunConfig, resolve
+from trainer_svc.learner.batches import Group, Sample, micro_batches, rows_of
 from trainer_svc.learner.checkpoint import Checkpoints
-from trainer_svc.learner.engine import Engine, EngineState, Group, Sample, StepResult
+from trainer_svc.learner.engine import Engine
+from trainer_svc.learner.learner import EngineState
+from trainer_svc.learner.trainer import ImprovedGRPOTrainer, StepResult
 from trainer_svc.learner.trl_engine import GRPOTrainer
 
 OVERRIDES = {
@@ -67,18 +70,27 @@ def play(engine: Engine, config: RunConfig, first: int, last: int) -> list[StepR
     return results
 
 
-def test_loss_and_gradients_are_those_of_trl_configured_alike(config: RunConfig, tmp_path: Path) -> None:
-    ours = engine(config, tmp_path).trainer
-    group = recorded(0, config)[0]
-    ours.current_gradient_accumulation_steps = 2
-    with torch.no_grad():  # an adapter that does something
+def disturb(ours: ImprovedGRPOTrainer) -> None:
+    """An adapter that does something."""
+    with torch.no_grad():
         for name, parameter in ours.model.named_parameters():
             if "lora_B" in name:
                 parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.3)
 
-    loss = ours._compute_loss(ours.model, group)
+
+def gradients_of(ours: ImprovedGRPOTrainer) -> dict[str, torch.Tensor]:
+    return {name: p.grad.clone() for name, p in ours.model.named_parameters() if p.grad is not None}
+
+
+def test_loss_and_gradients_are_those_of_trl_configured_alike(config: RunConfig, tmp_path: Path) -> None:
+    ours = engine(config, tmp_path).trainer
+    group = recorded(0, config)[0]
+    disturb(ours)
+
+    batches = micro_batches(rows_of([group], config), budget=20)
+    loss = torch.stack([ours.loss_of(ours.model, batch) for batch in batches]).sum()
     torch.autograd.backward(loss)
-    gradients = {n: p.grad.clone() for n, p in ours.model.named_parameters() if p.grad is not None}
+    gradients = gradients_of(ours)
     ours.model.zero_grad()
 
     prompt = torch.tensor([s.token_ids[: s.trained[0]] for s in group.samples])
@@ -87,6 +99,9 @@ def test_loss_and_gradients_are_those_of_trl_configured_alike(config: RunConfig,
     mask = pad([torch.ones(len(s.trained), dtype=torch.long) for s in group.samples], batch_first=True)
     rewards = torch.tensor([s.reward for s in group.samples])
     ours.args.delta = config.objective.truncation
+    ours.epsilon_low, ours.epsilon_high = config.objective.epsilon_low, config.objective.epsilon_high
+    ours.loss_type = "dr_grpo"
+    ours.current_gradient_accumulation_steps = 1
     theirs = GRPOTrainer._compute_loss(
         ours,
         ours.model,
@@ -102,9 +117,76 @@ def test_loss_and_gradients_are_those_of_trl_configured_alike(config: RunConfig,
     torch.autograd.backward(theirs)
     torch.testing.assert_close(loss, theirs, atol=1e-5, rtol=1e-4)
     assert gradients
-    for name, parameter in ours.model.named_parameters():
-        if name in gradients:
-            torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-5, rtol=1e-3)
+    for name, gradient in gradients_of(ours).items():
+        torch.testing.assert_close(gradients[name], gradient, atol=1e-5, rtol=1e-3)
+
+
+def dialogues() -> list[Group]:
+    """Two groups whose rows have two doctor turns each, with the patient between them."""
+    source = random.Random(5)
+
+    def some(count: int) -> list[int]:
+        return [source.randrange(2, VOCABULARY) for _ in range(count)]
+
+    groups = []
+    for _ in range(2):
+        prompt = some(6)
+        samples = []
+        for _ in range(3):
+            first, patient, second = some(source.randint(1, 4)), some(source.randint(1, 5)), some(source.randint(1, 4))
+            begins = len(prompt) + len(first) + len(patient)
+            trained = [*range(6, 6 + len(first)), *range(begins, begins + len(second))]
+            logprobs = [-2.0 - 2 * source.random() for _ in trained]
+            samples.append(Sample(prompt + first + patient + second, trained, logprobs, source.random()))
+        groups.append(Group(samples))
+    return groups
+
+
+def read_slowly(ours: ImprovedGRPOTrainer, groups: Sequence[Group]) -> torch.Tensor:
+    """-J row by row and token by token, each row alone in a plain pass."""
+    objective, total = ours.objective, torch.zeros(())
+    for group in groups:
+        mean = sum(sample.reward for sample in group.samples) / len(group.samples)
+        for sample in group.samples:
+            ids = torch.tensor([sample.token_ids])
+            logp = torch.log_softmax(ours.model(input_ids=ids).logits[0] / ours.config.sampling.temperature, -1)
+            with torch.no_grad(), ours.model.disable_adapter():
+                before = torch.log_softmax(ours.model(input_ids=ids).logits[0] / ours.config.sampling.temperature, -1)
+            for at, sampler in zip(sample.trained, sample.logprobs, strict=True):
+                token = sample.token_ids[at]
+                r, a = torch.exp(logp[at - 1, token] - sampler), sample.reward - mean
+                if not 1 / objective.ratio_bound < r < objective.ratio_bound:
+                    continue
+                clipped = torch.clamp(r, 1 - objective.epsilon_low, 1 + objective.epsilon_high)
+                gain = torch.minimum(torch.clamp(r, max=objective.truncation) * a, clipped * a)
+                d = before[at - 1, token] - logp[at - 1, token]
+                gain = gain - objective.beta * (torch.exp(d) - 1 - d)
+                total = total - gain / (objective.l_max * len(group.samples) * len(groups))
+    return total
+
+
+@pytest.mark.parametrize("budget", [20, 60, 1000])
+def test_several_turns_packed_in_any_number_of_passes_are_the_formula_read_slowly(budget: int, tmp_path: Path) -> None:
+    options = {"objective.kl_to_reference": "0.1", "objective.mask_ratio": "3.0"}
+    config = resolve("smoke", OVERRIDES | options)
+    ours = engine(config, tmp_path).trainer
+    disturb(ours)
+    groups = dialogues()
+    expected = read_slowly(ours, groups)
+    torch.autograd.backward(expected)
+    gradients = gradients_of(ours)
+    assert gradients
+    ours.model.zero_grad()
+
+    batches = micro_batches(rows_of(groups, config), budget)
+    assert len(batches) == {20: 6, 60: 2, 1000: 1}[budget]
+    losses = [ours.loss_of(ours.model, batch) for batch in batches]
+    for loss in losses:
+        torch.autograd.backward(loss)
+    torch.testing.assert_close(sum(losses), expected)
+    assert 0 < ours.sums.masked < ours.sums.tokens
+    for name, gradient in gradients_of(ours).items():
+        torch.testing.assert_close(gradient, gradients[name], atol=1e-6, rtol=1e-3)
 
 
 @pytest.mark.parametrize("steps", [0, 2])

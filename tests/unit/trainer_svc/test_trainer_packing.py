@@ -1,10 +1,10 @@
-"""A packed group against the same rows, padded, in a plain forward pass."""
+"""Packed groups against the same rows, padded, in a plain forward pass."""
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from trainer_svc.learner.packing import pack, packed_logprobs, shared_prefix, split_to_fit
+from trainer_svc.learner.packing import pack, packed_logprobs, shared_prefix, take_packed_passes
 
 TEMPERATURE = 0.7
 
@@ -40,19 +40,26 @@ ROWS = {
     "patient_speaks_between": ([[5, 6, 1, 2, 9, 9, 3], [5, 6, 4, 9, 8, 3, 3]], [[2, 3, 6], [2, 5, 6]]),
     "one_row": ([[5, 6, 7]], [[2]]),
 }
+# Several groups in one pass: as they come, and where one of them has a single row.
+PASSES = {name: [name] for name in ROWS} | {"all_in_one_pass": list(ROWS), "same_group_twice": ["one_prompt"] * 2}
 
 
-@pytest.mark.parametrize("rows, trained", ROWS.values(), ids=ROWS.keys())
-def test_packed_group_has_the_log_probs_and_gradients_of_padded_rows(
-    model: LlamaForCausalLM, rows: list[list[int]], trained: list[list[int]]
+@pytest.mark.parametrize("names", PASSES.values(), ids=PASSES.keys())
+def test_packed_groups_have_the_log_probs_and_gradients_of_padded_rows(
+    model: LlamaForCausalLM, names: list[str]
 ) -> None:
+    groups = [ROWS[name][0] for name in names]
+    rows = [row for group in groups for row in group]
+    trained = [at for name in names for at in ROWS[name][1]]
     expected = plain(model, rows, trained)
     weights = [torch.linspace(-1, 1, len(at)) for at in trained]
     torch.autograd.backward([(e * w).sum() for e, w in zip(expected, weights, strict=True)])
     gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
 
-    logp, entropy = packed_logprobs(model, rows, trained, TEMPERATURE)
+    take_packed_passes(model)
+    torch.testing.assert_close(plain(model, rows, trained), expected)  # what is not packed is answered as ever
+    logp, entropy = packed_logprobs(model, groups, trained, TEMPERATURE)
     for got, want in zip(logp, expected, strict=True):
         torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
     torch.autograd.backward([(e * w).sum() for e, w in zip(logp, weights, strict=True)])
@@ -61,15 +68,10 @@ def test_packed_group_has_the_log_probs_and_gradients_of_padded_rows(
     assert all(bool((values > 0).all()) for values in entropy)
 
 
-def test_the_prefix_is_there_once() -> None:
+def test_the_prefix_is_there_once_and_nothing_is_padding() -> None:
     rows = [[1, 2, 3, 4], [1, 2, 3, 5, 6]]
     assert shared_prefix(rows) == 3
-    assert pack(rows).input_ids.tolist() == [[1, 2, 3, 4, 5, 6]]
-    assert pack(rows).position_ids.tolist() == [[0, 1, 2, 3, 3, 4]]
-
-
-def test_parts_hold_every_row_once_and_fit_where_rows_allow() -> None:
-    rows = [[0] * 10 + [i] * n for i, n in enumerate((5, 5, 5, 40, 1), start=1)]
-    parts = split_to_fit(rows, most_tokens=25)
-    assert [i for part in parts for i in part] == [0, 1, 2, 3, 4]
-    assert parts == [range(0, 3), range(3, 4), range(4, 5)]
+    packed = pack([rows, [[7, 8], [7, 9]]])
+    assert packed.input_ids.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8, 9]]
+    assert packed.position_ids.tolist() == [[0, 1, 2, 3, 3, 4, 0, 1, 1]]
+    assert [place.tolist() for place in packed.places] == [[0, 1, 2, 3], [0, 1, 2, 4, 5], [6, 7], [6, 8]]
