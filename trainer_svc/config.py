@@ -10,15 +10,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 PRESETS = Path(__file__).parent / "presets"
 
 
+# Mid-training, SFT by rejection sampling, RL by verifiers, by rubrics, with the patient.
+StageName = Literal["mid", "sft", "rl1", "rl2", "rl3"]
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Schedule(Section):
     steps: int = Field(ge=1)
-    groups_per_step: int = Field(ge=1)
+    groups_per_step: int = Field(default=1, ge=1)
     # G: samples of one group.
-    group_size: int = Field(ge=2, le=1024)
+    group_size: int = Field(default=2, ge=2, le=1024)
     # η: the greatest staleness in versions.
     max_staleness: int = Field(default=1, ge=0)
     max_concurrent: int = Field(default=64, ge=1)
@@ -27,7 +31,7 @@ class Schedule(Section):
 
 
 class Rollouts(Section):
-    kind: Literal["fragment", "consultation"] = "fragment"
+    kind: Literal["prompt", "fragment", "consultation"] = "fragment"
     max_doctor_turns: int = Field(default=3, ge=1, le=64)
     # Consultations on training cases that are sliced into fragments.
     context_consultations: int = Field(default=8, ge=1)
@@ -36,19 +40,68 @@ class Rollouts(Section):
 class Sampling(Section):
     # top_p and top_k stay off: a truncated distribution's log-probs are not the policy's.
     temperature: float = Field(default=1.0, gt=0, le=5)
-    max_tokens: int = Field(ge=1)
+    max_tokens: int = Field(default=256, ge=1)
 
 
 class Evaluation(Section):
-    """Held-out consultations: cases x personas, the same before and after."""
+    """Held out, the same before and after: consultations (cases x personas) in RL 3, tasks in the stages before it."""
 
-    cases: int = Field(ge=1)
-    personas: int = Field(ge=1)
+    cases: int = Field(default=0, ge=0)
+    personas: int = Field(default=1, ge=1)
     max_doctor_turns: int = Field(default=3, ge=1, le=64)
+    tasks: int = Field(default=0, ge=0)
+    # What training must not cost: so many items of each, and so many tokens of each text.
+    gsm8k: int = Field(default=0, ge=0)
+    ifeval: int = Field(default=0, ge=0)
+    perplexity_tokens: int = Field(default=0, ge=0)
+    # Of an answer to a task.
+    max_tokens: int = Field(default=256, ge=1)
+
+
+class Data(Section):
+    """Files under the trainer's data directory, each as `format:path` (stages/sources.py)."""
+
+    medical: tuple[str, ...] = ()
+    general: tuple[str, ...] = ()
+    maths: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    # What perplexity is measured on, beside the held-out part of `medical`.
+    general_probe: tuple[str, ...] = ()
+    # By the hash of a record's id, so that it is the same share in every stage.
+    held_out_percent: int = Field(default=20, ge=1, le=90)
+
+
+class Supervised(Section):
+    """Mid-training and SFT: next-token loss."""
+
+    row_tokens: int = Field(default=256, ge=16)
+    rows_per_step: int = Field(default=5, ge=1)
+    checkpoint_steps: int = Field(default=10, ge=1)
+    # Of the KL to the frozen reference, on general and maths rows alone.
+    kl_weight: float = Field(default=1.0, ge=0)
+
+
+class Selection(Section):
+    """Which tasks are asked by rejection sampling, and what becomes of them."""
+
+    # Drawn from a pool of the training tasks, evenly over the clusters of their embeddings.
+    pool: int = Field(default=256, ge=1)
+    tasks: int = Field(default=32, ge=1)
+    clusters: int = Field(default=8, ge=1)
+    # k: answers to each.
+    candidates: int = Field(default=4, ge=1)
+    # The reward from which on an answer passes.
+    passes_at: float = Field(default=1.0, gt=0)
+    # RL 1 trains on tasks whose pass rate lies between: neither hopeless nor learned.
+    least_pass_rate: float = Field(default=0.1, ge=0, le=1)
+    greatest_pass_rate: float = Field(default=0.9, ge=0, le=1)
+    # Where no answer of an open task passes, the most agreed one is kept if it agrees this much (mean cosine).
+    consensus: float = Field(default=0.8, ge=-1, le=1)
 
 
 class Lora(Section):
-    rank: int = Field(default=16, ge=1)
+    # 0 trains every weight, in mid-training and SFT.
+    rank: int = Field(default=16, ge=0)
     alpha: int = Field(default=32, ge=1)
 
 
@@ -98,19 +151,47 @@ class Objective(Section):
 
 
 class RunConfig(Section):
+    stage: StageName = "rl3"
+    # A finished run, whose model this one starts from; empty means the trainer's own model.
+    start_from: str = ""
     schedule: Schedule
     rollouts: Rollouts = Rollouts()
-    sampling: Sampling
-    evaluation: Evaluation
+    sampling: Sampling = Sampling()
+    evaluation: Evaluation = Evaluation()
     lora: Lora = Lora()
     optimizer: Optimizer
     objective: Objective = Objective()
+    data: Data = Data()
+    supervised: Supervised = Supervised()
+    selection: Selection = Selection()
 
     @model_validator(mode="after")
     def a_group_can_run_at_once(self) -> Self:
         if self.schedule.max_concurrent < self.schedule.group_size:
             raise ValueError("schedule.max_concurrent must hold one whole group")
         return self
+
+    @model_validator(mode="after")
+    def the_stage_has_what_it_trains_on(self) -> Self:
+        if self.stage == "rl3" and (self.rollouts.kind == "prompt" or not self.evaluation.cases):
+            raise ValueError("rl3 consults: rollouts.kind is fragment or consultation, evaluation.cases at least 1")
+        if self.stage in ("rl1", "rl2") and self.rollouts.kind != "prompt":
+            raise ValueError(f"rollouts.kind is prompt in {self.stage}")
+        if self.stage in ("sft", "rl1", "rl2") and not (self.data.tasks and self.evaluation.tasks):
+            raise ValueError(f"{self.stage} needs data.tasks, and evaluation.tasks of them held out")
+        if self.stage == "mid" and not (self.data.medical and self.data.general and self.data.maths):
+            raise ValueError("mid needs data.medical, data.general and data.maths")
+        if self.stage not in ("mid", "sft") and not self.lora.rank:
+            raise ValueError("lora.rank must be at least 1 in RL")
+        return self
+
+    @property
+    def consults(self) -> bool:
+        return self.stage == "rl3"
+
+    @property
+    def supervises(self) -> bool:
+        return self.stage in ("mid", "sft")
 
     @property
     def trajectories_per_step(self) -> int:
@@ -135,15 +216,21 @@ class BadOverride(Exception):
         self.description = description
 
 
-def preset_names() -> list[str]:
-    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+def preset_names(stage: str = "") -> list[str]:
+    return sorted(path.stem for path in _presets_of(stage).glob("*.toml"))
 
 
-def resolve(preset: str, overrides: Mapping[str, str]) -> RunConfig:
-    """The preset with each dotted override put in its place and everything validated again."""
-    if preset not in preset_names():
+def _presets_of(stage: str) -> Path:
+    """RL 3 is what a preset means that names no stage."""
+    return PRESETS if stage in ("", "rl3") else PRESETS / stage
+
+
+def resolve(preset: str, overrides: Mapping[str, str], stage: str = "", start_from: str = "") -> RunConfig:
+    """The preset, of a stage if one is named, with each dotted override put in its place, validated as a whole."""
+    if preset not in preset_names(stage):
         raise UnknownPreset(preset)
-    tree = tomllib.loads((PRESETS / f"{preset}.toml").read_text(encoding="utf-8"))
+    tree = tomllib.loads((_presets_of(stage) / f"{preset}.toml").read_text(encoding="utf-8"))
+    tree |= {"stage": stage or "rl3", "start_from": start_from}
     for name, text in sorted(overrides.items()):
         _put(tree, name, _toml_value(name, text))
     try:

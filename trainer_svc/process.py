@@ -77,11 +77,23 @@ def alone(directory: Path) -> Iterator[None]:
 def execute(settings: TrainerSettings, run_id: str, incarnation: int) -> None:
     """Runs to an end and records it."""
     from trainer_svc.run import RunFailed
+    from trainer_svc.stages.embedding import EmbedderMissing
+    from trainer_svc.stages.sources import DataError
 
     connection = connect(settings.database())
     store, ledger = RunStore(connection), Ledger(connection, run_id)
     record = store.get(run_id)
-    expected = (RunFailed, LogUnavailable, NoReplicaUpdated, ForeignNames, CaseStoreError, ModelMissing, ServiceError)
+    expected = (
+        RunFailed,
+        DataError,
+        EmbedderMissing,
+        LogUnavailable,
+        NoReplicaUpdated,
+        ForeignNames,
+        CaseStoreError,
+        ModelMissing,
+        ServiceError,
+    )
     try:
         orders = Orders(store, run_id)
         store.change_state(run_id, State.RUNNING)
@@ -102,11 +114,17 @@ def execute(settings: TrainerSettings, run_id: str, incarnation: int) -> None:
 def play(
     settings: TrainerSettings, store: RunStore, ledger: Ledger, orders: Orders, record: RunRecord, incarnation: int
 ) -> None:
+    from trainer_svc.stages.corpus import read_all_tasks
+
+    def notice(text: str) -> None:
+        store.append_event(record.run_id, "notice", {"notice": text})
+
     config = RunConfig.model_validate_json(record.config)
-    plan = Plan(record.run_id, record.seed, config, read_splits(settings.case_store))
-    patience = Patience(
-        settings.stall_seconds, orders.check, lambda text: store.append_event(record.run_id, "notice", {"notice": text})
-    )
+    handed_on = settings.run_directory(config.start_from) / "data" / "rl_tasks.jsonl" if config.start_from else None
+    wanted = handed_on is not None and config.stage == "rl1" and handed_on.is_file()
+    tasks = read_all_tasks(settings.data, config, notice, handed_on if wanted else None)
+    plan = Plan(record.run_id, record.seed, config, read_splits(settings.case_store), tasks)
+    patience = Patience(settings.stall_seconds, orders.check, notice)
     client_id = f"trainer-{record.run_id}"
     patience.outlast(lambda: ensure_topics(settings.kafka, [REQUESTS_TOPIC, TRAJECTORIES_TOPIC]))
     with contextlib.ExitStack() as stack:
@@ -140,18 +158,24 @@ def _play(
     scratch: Path,
 ) -> None:
     model_path = settings.model_path()
+    if plan.config.start_from:
+        model_path = settings.run_directory(plan.config.start_from) / "model"
     if not (model_path / "model.safetensors").is_file():
         raise ModelMissing(f"no model.safetensors in {model_path}")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from trainer_svc.figures.perplexity import perplexities
     from trainer_svc.flow.inbox import Bookmark, Inbox
     from trainer_svc.learner.checkpoint import Checkpoints
     from trainer_svc.learner.engine import Engine
-    from trainer_svc.learner.learner import EngineState
+    from trainer_svc.learner.learner import EngineState, Learner
+    from trainer_svc.learner.supervised import SupervisedEngine
     from trainer_svc.publication.publish import WeightPublisher
     from trainer_svc.records.journal import Journal
     from trainer_svc.run import Run
+    from trainer_svc.stages.corpus import read_corpus
+    from trainer_svc.stages.practices import practice_of
 
     torch.set_num_threads(settings.threads)
     checkpoints = Checkpoints(settings.run_directory(plan.run_id) / "checkpoints", settings.keep_checkpoints)
@@ -165,10 +189,15 @@ def _play(
         journal = Journal.from_json(found.state["journal"])
         saved = EngineState(found.tensors, found.state["engine"]) if found.tensors else None
 
-    def load_engine() -> Engine:
+    tokenizer = AutoTokenizer.from_pretrained(model_path)
+    corpus = read_corpus(settings.data, plan.config, tokenizer, patience.told)
+    evaluation = plan.config.evaluation
+    probes = corpus.probe(plan.config.supervised.row_tokens, evaluation.perplexity_tokens)
+
+    def load_engine() -> Learner:
         model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32, attn_implementation="sdpa")
-        tokenizer = AutoTokenizer.from_pretrained(model_path)
-        return Engine(plan.config, model, tokenizer, plan.seed, scratch, steps_done=journal.step)
+        engine = SupervisedEngine if plan.config.supervises else Engine
+        return engine(plan.config, model, tokenizer, plan.seed, scratch, steps_done=journal.step)
 
     Run(
         settings=settings,
@@ -189,7 +218,10 @@ def _play(
             settings.update_deadline_seconds,
             settings.tls,
         ),
+        model_path=model_path,
         load_engine=load_engine,
+        practise=practice_of(plan.config.stage, corpus, settings),
+        perplexities=lambda engine: perplexities(engine.trainer.model, probes),
         saved=saved,
     ).play()
 

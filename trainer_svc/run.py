@@ -5,30 +5,32 @@ after it has not happened for a run that resumes. The process may die at any ins
 """
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import torch
 from opentelemetry import trace
 from opentelemetry.context import Context
 
 from anamnesis.common.v1 import rollout_pb2
 from service_kit.spans import end_with, traced
 from trainer_svc.figures import measures
+from trainer_svc.figures.general import compare_general
 from trainer_svc.figures.heldout import compare, measured
 from trainer_svc.flow.admission import capacity, whole_groups
-from trainer_svc.flow.fragments import fragments_of
-from trainer_svc.flow.groups import FreshMember, Groups, Judged, drop_reason
+from trainer_svc.flow.groups import FreshMember, Groups, drop_reason
 from trainer_svc.flow.inbox import Inbox, Received
 from trainer_svc.flow.outbox import Outbox
 from trainer_svc.flow.patience import Patience
-from trainer_svc.flow.requests import CONTEXT, EVALUATE, TRAIN, Plan
+from trainer_svc.flow.requests import EVALUATE, TRAIN, Plan
+from trainer_svc.flow.step import Step
 from trainer_svc.learner.batches import Group, Sample
 from trainer_svc.learner.checkpoint import Checkpoints
 from trainer_svc.learner.engine import Engine
-from trainer_svc.learner.learner import EngineState
+from trainer_svc.learner.learner import EngineState, Learner
 from trainer_svc.learner.trainer import StepResult
+from trainer_svc.publication.model_directory import write_model
 from trainer_svc.publication.publish import WeightPublisher, replace_text
 from trainer_svc.records.journal import Journal, Measurement
 from trainer_svc.records.ledger import DROPPED, USED, Entry, Ledger, Outcome
@@ -38,37 +40,12 @@ from trainer_svc.settings import TrainerSettings
 
 POLL_SECONDS = 0.25
 FINISHED_REASON = "run_finished"
-# A consultation cut short by a filter is still a context up to its last doctor turn.
-SLICEABLE = (rollout_pb2.TERMINAL_STATE_COMPLETED, rollout_pb2.TERMINAL_STATE_FILTERED)
 
 _tracer = trace.get_tracer(__name__)
 
 
 class RunFailed(Exception):
     """The run cannot go on; the message is for people."""
-
-
-@dataclass
-class _Step:
-    """The step under way: its judged groups (dropped ones too), its span, and where its time went."""
-
-    judged: list[Judged] = field(default_factory=list)
-    span: trace.Span = trace.INVALID_SPAN
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    training_since: float = 0.0
-    cpu_since: float = 0.0
-
-    @property
-    def groups(self) -> list[list[FreshMember]]:
-        return [group.members for group in self.judged if group.members]
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] += time.monotonic() - started
 
 
 class Run:
@@ -87,103 +64,107 @@ class Run:
         journal: Journal,
         checkpoints: Checkpoints,
         publisher: WeightPublisher,
-        load_engine: Callable[[], Engine],
+        model_path: Path,
+        load_engine: Callable[[], Learner],
+        practise: Callable[["Run"], None],
+        perplexities: Callable[[Learner], dict[str, float]],
         saved: EngineState | None,
     ) -> None:
         self._settings = settings
         self._store = store
-        self._plan = plan
-        self._config = plan.config
+        self.plan = plan
+        self.config = plan.config
         self._incarnation = incarnation
         self._ledger = ledger
         self._orders = orders
         self._outbox = outbox
         self._inbox = inbox
         self._patience = patience
-        self._journal = journal
+        self.journal = journal
         self._checkpoints = checkpoints
         self._publisher = publisher
+        self._model_path = model_path
         self._load_engine = load_engine
+        self._practise = practise
+        self._perplexities = perplexities
         self._saved = saved
         self._groups = Groups()
         self._entries: dict[str, Entry] = {}
-        self._step = _Step()
+        self._step = Step()
         self._waited_since = time.monotonic()
+
+    @property
+    def directory(self) -> Path:
+        return self._settings.run_directory(self.plan.run_id)
 
     def play(self) -> None:
         self.load_model()
         self.publish_weights()
         self.take_up_unfinished_requests()
-        self.evaluate("evaluating_before", self._journal.before, first=0)
-        self.collect_context()
-        self.train()
-        self.evaluate("evaluating_after", self._journal.after, first=self._plan.held_out_count)
+        self.evaluate("evaluating_before", self.journal.before, first=0)
+        self._practise(self)
+        self.write_model()
+        self.evaluate("evaluating_after", self.journal.after, first=self.plan.evaluated_count)
         self.write_report()
 
     def load_model(self) -> None:
-        self._progress("loading_model", 0, 1)
-        self._engine = self._load_engine()
+        self.progress("loading_model", 0, 1)
+        self.engine = self._load_engine()
         if self._saved is not None:
-            self._engine.restore(self._saved)
-        self._progress("loading_model", 1, 1)
+            self.engine.restore(self._saved)
+        self.progress("loading_model", 1, 1)
         self._orders.check()
 
     def publish_weights(self) -> None:
         """Every policy replica serves this step's weights, or says why not; one that failed gets the next version."""
-        published = self._publisher.publish(self._engine.merged_weights(), self._version())
+        published = self._publisher.publish(self.engine.merged_weights(), self._version())
         for replica, error in sorted(published.failures.items()):
-            self._notice(f"policy replica {replica} did not take step {self._journal.step}: {error}")
+            self.notice(f"policy replica {replica} did not take step {self.journal.step}: {error}")
         replace_text(
-            self._settings.run_directory(self._plan.run_id) / "published.json",
+            self.directory / "published.json",
             published.manifest(),
         )
+
+    def write_model(self) -> None:
+        """The trained model in full precision, which the next stage starts from."""
+        weights = self.engine.merged_weights(torch.float32)
+        write_model(self.directory / "model", self._model_path, weights)
 
     def take_up_unfinished_requests(self) -> None:
         """What an earlier incarnation asked for: expected again, and asked again where the log may not have it."""
         outstanding = self._ledger.outstanding()
         self._entries.update({entry.request_id: entry for entry in outstanding})
         for index in sorted({entry.group_index for entry in outstanding if entry.purpose == TRAIN}):
-            self._groups.expect(index, [e.request_id for e in self._plan.entries(TRAIN, index)], time.monotonic())
-            self._journal.next_group = max(self._journal.next_group, index + 1)
+            self._groups.expect(index, [e.request_id for e in self.plan.entries(TRAIN, index)], time.monotonic())
+            self.journal.next_group = max(self.journal.next_group, index + 1)
         if uncertain := self._ledger.uncertain(time.time()):
             self._ask(uncertain)
-        for figures in self._journal.history[self._store.steps_told(self._plan.run_id) :]:
-            self._store.append_event(self._plan.run_id, "step", figures)
+        for figures in self.journal.history[self._store.steps_told(self.plan.run_id) :]:
+            self._store.append_event(self.plan.run_id, "step", figures)
 
     def evaluate(self, phase: str, measurement: Measurement, first: int) -> None:
-        """Held-out consultations; the same index is the same case, persona and seed before and after."""
+        """Held-out cases or tasks, and general abilities; the same index asks the same before and after."""
         if measurement.finished:
             return
         if first:
             self._drop_leftovers()
-        count = self._plan.held_out_count
-        entries = [entry for i in range(count) for entry in self._plan.entries(EVALUATE, first + i)]
-        for entry, trajectory in self._collect(phase, entries, (rollout_pb2.TERMINAL_STATE_COMPLETED,)):
+        measurement.perplexity = self._perplexities(self.engine)
+        count = self.plan.evaluated_count
+        entries = [entry for i in range(count) for entry in self.plan.entries(EVALUATE, first + i)]
+        for entry, trajectory in self.collect(phase, entries, (rollout_pb2.TERMINAL_STATE_COMPLETED,)):
             measurement.values[entry.group_index - first] = measured(trajectory)
             measurement.dialogues[entry.group_index - first] = trajectory.dialogue
-        if not measurement.values:
-            raise RunFailed(f"none of {count} held-out consultations was completed")
+        if count and not measurement.values:
+            raise RunFailed(f"none of {count} held-out requests was completed")
         measurement.finished = True
-        self._checkpoint()
-
-    def collect_context(self) -> None:
-        """Consultations on training cases, cut into the fragments that are trained on."""
-        if self._journal.context_finished or self._config.rollouts.kind != "fragment":
-            return
-        count = self._config.rollouts.context_consultations
-        entries = [entry for i in range(count) for entry in self._plan.entries(CONTEXT, i)]
-        played = self._collect("collecting_context", entries, SLICEABLE)
-        self._journal.fragments = [fragment for _, trajectory in played for fragment in fragments_of(trajectory)]
-        if not self._journal.fragments:
-            raise RunFailed(f"none of {count} context consultations could be cut into fragments")
-        self._journal.context_finished = True
-        self._checkpoint()
+        self.checkpoint()
 
     def train(self) -> None:
-        if self._journal.step < self._config.schedule.steps:
-            self._progress("training", self._journal.step, self._config.schedule.steps)
+        if self.journal.step < self.config.schedule.steps:
+            self.progress("training", self.journal.step, self.config.schedule.steps)
             try:
-                self._engine.train(self._next_batch, self._after_step)
+                assert isinstance(self.engine, Engine)
+                self.engine.train(self._next_batch, self._after_step)
             except BaseException as error:  # the step under way has a span too
                 if self._step.span.is_recording():
                     end_with(self._step.span, error)
@@ -193,43 +174,47 @@ class Run:
     def write_report(self) -> None:
         from trainer_svc.figures.report import write_report
 
-        self._progress("writing_report", 0, 1)
+        self.progress("writing_report", 0, 1)
         self._drop_leftovers()
-        journal, run_id = self._journal, self._plan.run_id
-        held_out = compare(journal.before.values, journal.after.values)
+        journal, run_id = self.journal, self.plan.run_id
+        before, after = self.plan.held_out(journal.before.values), self.plan.held_out(journal.after.values)
+        held_out = compare(before, after)
+        general = compare_general(self.plan.held_out_count, self.plan.tasks.abilities, journal.before, journal.after)
         pictures = write_report(
-            self._settings.run_directory(run_id) / "report",
+            self.directory / "report",
             journal.history,
-            journal.before.values,
-            journal.after.values,
+            before,
+            after,
             held_out,
+            general,
+            journal.stage,
             [vars(account) for account in self._ledger.accounts()],
         )
-        columns: dict[str, object] = {"plot_paths": [str(path) for path in pictures]}
-        both = sorted(journal.before.values.keys() & journal.after.values.keys())
+        columns: dict[str, object] = {"plot_paths": [str(path) for path in pictures], "general": general}
+        both = sorted(before.keys() & after.keys())
         if held_out is not None:
             columns["held_out"] = held_out.as_columns()
             columns["example_before"] = journal.before.dialogues[both[0]].SerializeToString()
             columns["example_after"] = journal.after.dialogues[both[0]].SerializeToString()
         self._store.update(run_id, **columns)
-        self._progress("writing_report", 1, 1)
+        self.progress("writing_report", 1, 1)
 
     # Training: what the engine asks for, and what follows its answer.
 
     def _next_batch(self) -> Sequence[Group]:
         """The next groups in order of their index, as many as a step takes; waits for them."""
-        wanted = self._config.schedule.groups_per_step
-        self._step = _Step(cpu_since=time.process_time())
+        wanted = self.config.schedule.groups_per_step
+        self._step = Step(cpu_since=time.process_time())
         self._waited_since = time.monotonic()
         with self._step.phase("rollout"):
             while len(self._step.groups) < wanted:
-                judged = self._groups.judge_next(self._plan.run_id, self._journal.step, self._staleness)
+                judged = self._groups.judge_next(self.plan.run_id, self.journal.step, self._staleness)
                 if judged is not None:
                     self._step.judged.append(judged)
                     continue
                 self._admit()
-                self._receive(f"training group {self._groups.oldest()} of step {self._journal.step + 1}")
-                self._groups.time_out(time.monotonic(), self._config.schedule.group_timeout_seconds)
+                self._receive(f"training group {self._groups.oldest()} of step {self.journal.step + 1}")
+                self._groups.time_out(time.monotonic(), self.config.schedule.group_timeout_seconds)
         self._begin_step_span()
         self._step.training_since = time.monotonic()
         return [Group([_sample(member) for member in group]) for group in self._step.groups]
@@ -237,51 +222,51 @@ class Run:
     def _after_step(self, result: StepResult) -> bool:
         step = self._step
         step.seconds["train"] += time.monotonic() - step.training_since
-        self._journal.step += 1
+        self.journal.step += 1
         outcomes = [outcome for group in step.judged for outcome in group.outcomes]
         figures = measures.step_metrics(
-            self._journal.step, result, step.groups, step.seconds, time.process_time() - step.cpu_since
+            self.journal.step, result, step.groups, step.seconds, time.process_time() - step.cpu_since
         )
-        self._journal.history.append(figures)
+        self.journal.history.append(figures)
         within = trace.set_span_in_context(step.span)
         with step.phase("checkpoint"), traced(_tracer, "trainer.checkpoint", context=within):
             self._settle(outcomes)
-            self._checkpoint()
+            self.checkpoint()
         with step.phase("publish"), traced(_tracer, "trainer.publish", context=within):
             self.publish_weights()
         figures["seconds_by_phase"] = dict(step.seconds)
         figures["seconds"] = sum(step.seconds.values())
         step.span.end()
         measures.record(figures)
-        self._store.append_event(self._plan.run_id, "step", figures)
-        self._progress("training", self._journal.step, self._config.schedule.steps)
+        self._store.append_event(self.plan.run_id, "step", figures)
+        self.progress("training", self.journal.step, self.config.schedule.steps)
         self._orders.check()
         return True
 
     @property
     def _staleness(self) -> int:
-        return self._config.schedule.max_staleness
+        return self.config.schedule.max_staleness
 
     def _admit(self) -> None:
         """Whole groups, under the admission formula; running and accepted count places, not survivors."""
-        schedule = self._config.schedule
+        schedule = self.config.schedule
         size = schedule.group_size
-        waiting = self._groups.worth_waiting_for(self._plan.run_id, self._journal.step, self._staleness)
-        accepted = self._journal.step * schedule.groups_per_step + len(self._step.groups) + waiting
+        waiting = self._groups.worth_waiting_for(self.plan.run_id, self.journal.step, self._staleness)
+        accepted = self.journal.step * schedule.groups_per_step + len(self._step.groups) + waiting
         free = capacity(
             max_concurrent=schedule.max_concurrent,
             running=self._groups.running() * size,
             staleness=schedule.max_staleness,
-            version=self._journal.step,
-            batch=self._config.trajectories_per_step,
+            version=self.journal.step,
+            batch=self.config.trajectories_per_step,
             accepted=accepted * size,
             steps=schedule.steps,
         )
         asked: list[Entry] = []
         for _ in range(whole_groups(free, size)):
-            entries = self._plan.entries(TRAIN, self._journal.next_group)
-            self._groups.expect(self._journal.next_group, [e.request_id for e in entries], time.monotonic())
-            self._journal.next_group += 1
+            entries = self.plan.entries(TRAIN, self.journal.next_group)
+            self._groups.expect(self.journal.next_group, [e.request_id for e in entries], time.monotonic())
+            self.journal.next_group += 1
             asked += entries
         if asked:
             self._ask(asked)
@@ -292,10 +277,10 @@ class Run:
             self._inbox.held(o.request_id) for group in self._step.judged for o in group.outcomes if not o.reason
         ]
         links = [trace.Link(received.span) for received in settled if received is not None and received.span.is_valid]
-        self._journal.traced_episodes += len(links)
+        self.journal.traced_episodes += len(links)
         attributes: dict[str, str | int] = {
-            "anamnesis.run_id": self._plan.run_id,
-            "anamnesis.step": self._journal.step + 1,
+            "anamnesis.run_id": self.plan.run_id,
+            "anamnesis.step": self.journal.step + 1,
         }
         self._step.span = _tracer.start_span("trainer.step", Context(), links=links, attributes=attributes)
 
@@ -308,7 +293,7 @@ class Run:
 
     # Asking, receiving, settling.
 
-    def _collect(
+    def collect(
         self, phase: str, entries: Sequence[Entry], good: tuple[rollout_pb2.TerminalState.ValueType, ...]
     ) -> list[tuple[Entry, rollout_pb2.Trajectory]]:
         """Asks for single trajectories and waits for all of them; settled, and in the order of `entries`."""
@@ -322,8 +307,8 @@ class Run:
             arrived = sum(received is not None for received in found)
             if arrived > done:
                 done = arrived
-                deadline = time.monotonic() + self._config.schedule.group_timeout_seconds
-                self._progress(phase, done, len(entries))
+                deadline = time.monotonic() + self.config.schedule.group_timeout_seconds
+                self.progress(phase, done, len(entries))
             if done == len(entries) or time.monotonic() > deadline:
                 break
             self._receive(f"{len(entries) - done} of {len(entries)} consultations ({phase})")
@@ -341,7 +326,7 @@ class Run:
 
     def _ask(self, entries: Sequence[Entry]) -> None:
         self._entries.update({entry.request_id: entry for entry in entries})
-        self._outbox.ask(entries, self._journal.fragments, self._version())
+        self._outbox.ask(entries, self.journal.pool, self._version())
         self._waited_since = time.monotonic()
 
     def _receive(self, waiting_for: str) -> list[Received]:
@@ -368,27 +353,35 @@ class Run:
             if outcome.reason:
                 measures.count_dropped(entry.purpose if entry else "", outcome.reason)
 
-    def _checkpoint(self) -> None:
-        self._journal.bookmark = self._inbox.bookmark()
-        state = self._engine.state()
-        path = self._checkpoints.write(state.tensors, {"engine": state.scalars, "journal": self._journal.to_json()})
+    def checkpoint(self) -> None:
+        self.journal.bookmark = self._inbox.bookmark()
+        state = self.engine.state()
+        path = self._checkpoints.write(state.tensors, {"engine": state.scalars, "journal": self.journal.to_json()})
         self._store.update(
-            self._plan.run_id,
-            step=self._journal.step,
+            self.plan.run_id,
+            step=self.journal.step,
             checkpoint_path=str(path),
-            traced_episodes=self._journal.traced_episodes,
+            traced_episodes=self.journal.traced_episodes,
         )
+
+    def check_orders(self) -> None:
+        """Raises Halt."""
+        self._orders.check()
+
+    def steps_told(self) -> int:
+        return self._store.steps_told(self.plan.run_id)
+
+    def tell_step(self, figures: Mapping[str, Any]) -> None:
+        self._store.append_event(self.plan.run_id, "step", figures)
 
     def _version(self) -> rollout_pb2.PolicyVersion:
-        return rollout_pb2.PolicyVersion(
-            run_id=self._plan.run_id, incarnation=self._incarnation, step=self._journal.step
-        )
+        return rollout_pb2.PolicyVersion(run_id=self.plan.run_id, incarnation=self._incarnation, step=self.journal.step)
 
-    def _progress(self, phase: str, done: int, total: int) -> None:
-        self._store.append_event(self._plan.run_id, "progress", {"phase": phase, "done": done, "total": total})
+    def progress(self, phase: str, done: int, total: int) -> None:
+        self._store.append_event(self.plan.run_id, "progress", {"phase": phase, "done": done, "total": total})
 
-    def _notice(self, text: str) -> None:
-        self._store.append_event(self._plan.run_id, "notice", {"notice": text})
+    def notice(self, text: str) -> None:
+        self._store.append_event(self.plan.run_id, "notice", {"notice": text})
 
 
 def _sample(fresh: FreshMember) -> Sample:

@@ -15,7 +15,7 @@ from anamnesis.common.v1 import rollout_pb2
 from anamnesis.trainer.v1 import trainer_pb2, trainer_pb2_grpc
 from service_kit.errors import InvalidArgument
 from service_kit.grpc.interruption import resume_with
-from trainer_svc.records.messages import event_message, run_message
+from trainer_svc.records.messages import STAGES, event_message, run_message
 from trainer_svc.records.runs import ENDED, RunRecord
 from trainer_svc.service import Training
 
@@ -31,7 +31,10 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
         self, request: trainer_pb2.StartRunRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> trainer_pb2.StartRunResponse:
         spec = request.spec
-        record = await self._training.start(spec.preset, dict(spec.overrides), spec.seed, request.run_id)
+        stage = next((name for name, value in STAGES.items() if value == spec.stage), "")
+        record = await self._training.start(
+            spec.preset, dict(spec.overrides), spec.seed, request.run_id, stage, spec.start_from
+        )
         return trainer_pb2.StartRunResponse(run=self._message(record))
 
     async def GetRun(

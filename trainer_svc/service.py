@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from service_kit.errors import FailedPrecondition, InvalidArgument, NotFound
-from trainer_svc.config import BadOverride, UnknownPreset, preset_names, resolve
+from trainer_svc.config import BadOverride, RunConfig, UnknownPreset, preset_names, resolve
 from trainer_svc.records.ledger import Account, Ledger
 from trainer_svc.records.runs import ACTIVE, RESUMABLE, ActiveRunExists, Desired, RunRecord, RunStore, State
 from trainer_svc.settings import TrainerSettings
@@ -26,19 +26,31 @@ class Training:
         self.store = RunStore(connection)
         self._starting = asyncio.Lock()
 
-    async def start(self, preset: str, overrides: Mapping[str, str], seed: int, run_id: str) -> RunRecord:
+    async def start(
+        self,
+        preset: str,
+        overrides: Mapping[str, str],
+        seed: int,
+        run_id: str,
+        stage: str = "",
+        start_from: str = "",
+    ) -> RunRecord:
         """A retried call with the same id is the same run; another spec under that id is refused."""
         try:
-            config = resolve(preset, overrides)
+            config = resolve(preset, overrides, stage, start_from)
         except UnknownPreset:
-            raise NotFound("preset", f"{preset} (there are {', '.join(preset_names())})") from None
+            raise NotFound("preset", f"{preset} (there are {', '.join(preset_names(stage))})") from None
         except BadOverride as error:
             raise InvalidArgument(f"spec.overrides[{error.name}]", error.description) from error
-        run_id = run_id or f"{preset}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"
+        if start_from and self.get(start_from).state != State.SUCCEEDED:
+            raise FailedPrecondition("RUN_NOT_FINISHED", f"run {start_from} has no model to start from")
+        name = f"{stage}-{preset}" if stage else preset
+        run_id = run_id or f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"
         async with self._starting:
             known = self.store.find(run_id)
             if known is not None:
-                if (known.preset, known.overrides, known.seed) != (preset, dict(overrides), seed):
+                same = (known.preset, known.overrides, known.seed) == (preset, dict(overrides), seed)
+                if not same or RunConfig.model_validate_json(known.config) != config:
                     raise FailedPrecondition("RUN_ID_TAKEN", f"run {run_id} exists with another specification")
                 return known
             try:

@@ -22,6 +22,10 @@ class TrainerSettings(ServiceSettings):
     model: Path = Path("models/smollm2-135m-instruct")
     # TOML cases, of which the trainer reads the id and the split alone.
     case_store: Path = PACKAGE.parent / "simulator_svc" / "cases" / "data"
+    # Texts and tasks that the presets name; what training needs of them and is not there ends a run, saying so.
+    data: Path = PACKAGE.parent.parent / "shared" / "data"
+    # The sentence embeddings by which SFT draws its prompts; relative paths are under state_dir.
+    embedder: Path = Path("models/all-minilm-l6-v2")
     # Start again what the last process left unfinished.
     auto_resume: bool = True
     # A run that makes no progress for this long fails, and says what it waited for.
@@ -32,6 +36,9 @@ class TrainerSettings(ServiceSettings):
 
     def model_path(self) -> Path:
         return self.model if self.model.is_absolute() else self.state_dir / self.model
+
+    def embedder_path(self) -> Path:
+        return self.embedder if self.embedder.is_absolute() else self.state_dir / self.embedder
 
     def database(self) -> Path:
         return self.state_dir / "trainer.db"

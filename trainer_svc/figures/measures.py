@@ -101,6 +101,13 @@ def record(figures: Mapping[str, Any]) -> None:
         _phases.record(seconds, {"phase": phase})
 
 
+def record_supervised(figures: Mapping[str, Any]) -> None:
+    """Of a stage without rewards: the figures that it has."""
+    for name in figures.keys() & _gauges.keys():
+        _gauges[name].set(figures[name])
+    _steps.add(1)
+
+
 def count_dropped(purpose: str, reason: str) -> None:
     _dropped.add(1, {"purpose": purpose, "reason": reason})
 

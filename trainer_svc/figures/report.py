@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 
+from trainer_svc.figures.general import Change
 from trainer_svc.figures.heldout import HeldOut, Measured, standard_error
 
 matplotlib.use("Agg")
@@ -22,6 +23,8 @@ def write_report(
     before: Mapping[int, Measured],
     after: Mapping[int, Measured],
     held_out: HeldOut | None,
+    general: Mapping[str, Change],
+    stage: Mapping[str, Any],
     ledger: Sequence[Mapping[str, Any]],
 ) -> list[Path]:
     """Returns the pictures' paths; summary.json lies beside them."""
@@ -30,6 +33,8 @@ def write_report(
     summary = {
         "steps": len(history),
         "held_out": held_out.as_columns() if held_out else None,
+        "general": dict(general),
+        "stage": dict(stage),
         "ledger": list(ledger),
         "history": list(history),
         "pictures": [path.name for path in pictures],

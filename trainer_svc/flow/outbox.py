@@ -10,7 +10,7 @@ from anamnesis.common.v1 import rollout_pb2
 from service_kit.errors import Unavailable
 from service_kit.kafka.producer import Delivery, EventProducer
 from trainer_svc.flow.patience import Patience
-from trainer_svc.flow.requests import Plan
+from trainer_svc.flow.requests import Plan, Trainable
 from trainer_svc.records.ledger import Entry, Ledger
 
 REQUESTS_TOPIC = "anamnesis.rollout.requests.v1"
@@ -43,7 +43,7 @@ class Outbox:
     def ask(
         self,
         entries: Sequence[Entry],
-        fragments: Sequence[rollout_pb2.FragmentContext],
+        pool: Sequence[Trainable],
         version: rollout_pb2.PolicyVersion,
     ) -> None:
         """Returns when all are in the log, each once. Raises LogUnavailable."""
@@ -57,7 +57,7 @@ class Outbox:
             waiting: list[tuple[Entry, Delivery]] = []
             try:
                 for entry in left:
-                    waiting.append((entry, self._send(self._plan.request(entry, fragments, version, expires_at))))
+                    waiting.append((entry, self._send(self._plan.request(entry, pool, version, expires_at))))
             except Unavailable as error:
                 failure = error
             delivered: list[Entry] = []

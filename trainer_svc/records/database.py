@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SCHEMA = Path(__file__).parent / "schema.sql"
+# Columns of `runs` that an older database does not have yet.
+ADDED = {"general": "TEXT NOT NULL DEFAULT '{}'"}
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -17,6 +19,10 @@ def connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.executescript(SCHEMA.read_text(encoding="utf-8"))
+    present = {row["name"] for row in connection.execute("PRAGMA table_info(runs)")}
+    for column, definition in ADDED.items():
+        if column not in present:
+            connection.execute(f"ALTER TABLE runs ADD COLUMN {column} {definition}")
     return connection
 
 

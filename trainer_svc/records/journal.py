@@ -1,6 +1,7 @@
 """How far a run has come: the part of a checkpoint that is neither tensors nor ledger. Lossless as JSON."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ class Measurement:
     finished: bool = False
     values: dict[int, Measured] = field(default_factory=dict)
     dialogues: dict[int, dialogue_pb2.Dialogue] = field(default_factory=dict)
+    # Of texts that were held out, by name.
+    perplexity: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -26,10 +29,18 @@ class Journal:
     before: Measurement = field(default_factory=Measurement)
     after: Measurement = field(default_factory=Measurement)
     context_finished: bool = False
+    # What is trained on: the fragments of RL 3, or the single prompts of RL 1 and RL 2.
     fragments: list[rollout_pb2.FragmentContext] = field(default_factory=list)
+    prompts: list[rollout_pb2.PromptContext] = field(default_factory=list)
+    # What a stage has to remember and to report: counts, and the digests of files that it wrote.
+    stage: dict[str, Any] = field(default_factory=dict)
     # The StepMetrics of every step, as JSON.
     history: list[dict[str, Any]] = field(default_factory=list)
     traced_episodes: int = 0
+
+    @property
+    def pool(self) -> Sequence[rollout_pb2.FragmentContext | rollout_pb2.PromptContext]:
+        return self.prompts or self.fragments
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -43,6 +54,8 @@ class Journal:
             "after": _measurement_to_json(self.after),
             "context_finished": self.context_finished,
             "fragments": [_bytes(fragment.SerializeToString(deterministic=True)) for fragment in self.fragments],
+            "prompts": [_bytes(prompt.SerializeToString(deterministic=True)) for prompt in self.prompts],
+            "stage": self.stage,
             "history": self.history,
             "traced_episodes": self.traced_episodes,
         }
@@ -61,6 +74,8 @@ class Journal:
             after=_measurement_from_json(value["after"]),
             context_finished=value["context_finished"],
             fragments=[rollout_pb2.FragmentContext.FromString(_unbytes(text)) for text in value["fragments"]],
+            prompts=[rollout_pb2.PromptContext.FromString(_unbytes(text)) for text in value["prompts"]],
+            stage=value["stage"],
             history=value["history"],
             traced_episodes=value["traced_episodes"],
         )
@@ -71,6 +86,7 @@ def _measurement_to_json(measurement: Measurement) -> dict[str, Any]:
         "finished": measurement.finished,
         "values": {str(index): asdict(value) for index, value in measurement.values.items()},
         "dialogues": {str(i): _bytes(dialogue.SerializeToString()) for i, dialogue in measurement.dialogues.items()},
+        "perplexity": measurement.perplexity,
     }
 
 
@@ -79,6 +95,7 @@ def _measurement_from_json(value: dict[str, Any]) -> Measurement:
         finished=value["finished"],
         values={int(index): Measured(**measured) for index, measured in value["values"].items()},
         dialogues={int(i): dialogue_pb2.Dialogue.FromString(_unbytes(text)) for i, text in value["dialogues"].items()},
+        perplexity=value["perplexity"],
     )
 
 

@@ -4,23 +4,39 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from anamnesis.common.v1 import dialogue_pb2, rollout_pb2
 from anamnesis.trainer.v1 import trainer_pb2
+from trainer_svc.config import RunConfig, StageName
 from trainer_svc.records.ledger import Account
 from trainer_svc.records.runs import Event, RunRecord, State
 
 STATES: dict[State, trainer_pb2.RunState.ValueType] = {
     state: trainer_pb2.RunState.Value(f"RUN_STATE_{state.name}") for state in State
 }
+STAGES: dict[StageName, trainer_pb2.Stage.ValueType] = {
+    "mid": trainer_pb2.STAGE_MID_TRAINING,
+    "sft": trainer_pb2.STAGE_SFT,
+    "rl1": trainer_pb2.STAGE_RL1,
+    "rl2": trainer_pb2.STAGE_RL2,
+    "rl3": trainer_pb2.STAGE_RL3,
+}
 PURPOSES: dict[str, rollout_pb2.Purpose.ValueType] = {
     "train": rollout_pb2.PURPOSE_TRAIN,
     "evaluate": rollout_pb2.PURPOSE_EVALUATE,
     "context": rollout_pb2.PURPOSE_CONTEXT,
+    "sample": rollout_pb2.PURPOSE_SAMPLE,
 }
 
 
 def run_message(record: RunRecord, accounts: list[Account]) -> trainer_pb2.Run:
+    config = RunConfig.model_validate_json(record.config)
     message = trainer_pb2.Run(
         run_id=record.run_id,
-        spec=trainer_pb2.RunSpec(preset=record.preset, overrides=record.overrides, seed=record.seed),
+        spec=trainer_pb2.RunSpec(
+            preset=record.preset,
+            overrides=record.overrides,
+            seed=record.seed,
+            stage=STAGES[config.stage],
+            start_from=config.start_from,
+        ),
         state=STATES[record.state],
         incarnation=record.incarnation,
         step=record.step,
@@ -30,6 +46,7 @@ def run_message(record: RunRecord, accounts: list[Account]) -> trainer_pb2.Run:
         checkpoint_path=record.checkpoint_path,
         plot_paths=record.plot_paths,
         traced_episodes=record.traced_episodes,
+        general={name: trainer_pb2.Change(**change) for name, change in record.general.items()},
     )
     if record.started_at is not None:
         message.started_at.CopyFrom(timestamp(record.started_at))

@@ -55,6 +55,7 @@ class RunRecord:
     example_before: bytes | None
     example_after: bytes | None
     traced_episodes: int
+    general: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,7 @@ def _record(row: sqlite3.Row) -> RunRecord:
     values = dict(row)
     values["overrides"] = json.loads(values["overrides"])
     values["seed"] = int(values["seed"])
+    values["general"] = json.loads(values["general"])
     values["plot_paths"] = json.loads(values["plot_paths"])
     values["held_out"] = json.loads(values["held_out"]) if values["held_out"] else None
     values["state"] = State(values["state"])

@@ -18,7 +18,8 @@ CREATE TABLE IF NOT EXISTS runs (
   plot_paths TEXT NOT NULL DEFAULT '[]',
   example_before BLOB,                 -- anamnesis.common.v1.Dialogue
   example_after BLOB,
-  traced_episodes INTEGER NOT NULL DEFAULT 0
+  traced_episodes INTEGER NOT NULL DEFAULT 0,
+  general TEXT NOT NULL DEFAULT '{}'   -- JSON: general ability or perplexity to its change
 );
 
 CREATE TABLE IF NOT EXISTS events (
@@ -34,7 +35,7 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE TABLE IF NOT EXISTS requests (
   run_id TEXT NOT NULL REFERENCES runs (run_id),
   request_id TEXT NOT NULL,
-  purpose TEXT NOT NULL,               -- train | evaluate | context
+  purpose TEXT NOT NULL,               -- train | evaluate | context | sample
   group_index INTEGER NOT NULL,
   sample_index INTEGER NOT NULL,
   incarnation INTEGER NOT NULL,
