@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rubric_svc.judge.matchers import clinical, history, manner, safety  # noqa: F401  (they register themselves)
+from rubric_svc.judge.matchers import answers, clinical, history, manner, safety  # noqa: F401  (they register themselves)
 from rubric_svc.judge.matchers.base import MATCHERS, Matcher, Terms, WrongTerms
 
 __all__ = ["MATCHERS", "Matcher", "Terms", "WrongTerms"]

@@ -29,6 +29,8 @@ class WrongTerms(ValueError):
 class Terms:
     lists: tuple[TermList, ...]
     options: tuple[tuple[str, float], ...]
+    literal: tuple[str, ...] = ()
+    """As they stand, of a matcher that reads them so."""
 
     def option(self, key: str, otherwise: float) -> float:
         return dict(self.options).get(key, otherwise)
@@ -51,17 +53,28 @@ class Matcher:
     options: frozenset[str]
     needs_terms: bool
     default_list: str
+    literal: bool
+    # Raises WrongTerms for literal terms that make no sense.
+    read: Callable[[Terms], object] | None
 
 
 MATCHERS: dict[str, Matcher] = {}
 
 
-def matcher(*, options: Sequence[str] = (), needs_terms: bool = False, default: str = "") -> Callable[[Find], Find]:
-    """Registers the function under its name. `default` is the lexicon's list that it uses when given no terms."""
+def matcher(
+    *,
+    options: Sequence[str] = (),
+    needs_terms: bool = False,
+    default: str = "",
+    literal: bool = False,
+    read: Callable[[Terms], object] | None = None,
+) -> Callable[[Find], Find]:
+    """Registers the function under its name. `default` is the lexicon's list that it uses when given no terms; a
+    `literal` one takes its terms as they stand, none of them a phrase, a list or an option, and may `read` them."""
 
     def register(find: Find) -> Find:
         name = find.__name__
-        MATCHERS[name] = Matcher(name, find, frozenset(options) | {SHARE}, needs_terms, default)
+        MATCHERS[name] = Matcher(name, find, frozenset(options) | {SHARE}, needs_terms, default, literal, read)
         return find
 
     return register
@@ -73,6 +86,13 @@ def read_terms(name: str, terms: tuple[str, ...]) -> Terms:
     found = MATCHERS.get(name)
     if found is None:
         raise WrongTerms(f"there is no matcher {name!r}; there are {', '.join(sorted(MATCHERS))}")
+    if found.literal:
+        if not terms:
+            raise WrongTerms(f"{name} needs terms")
+        literal = Terms((), (), terms)
+        if found.read is not None:
+            found.read(literal)
+        return literal
     known = lexicon.built_in()
     lists: list[TermList] = []
     options: list[tuple[str, float]] = []
