@@ -1,4 +1,4 @@
-"""Every constraint on form holds for an answer that keeps it, fails for one that does not, and is refused when garbled."""
+"""Every constraint on form holds for an answer that keeps it, fails for one that breaks it; garbled, it is refused."""
 
 import json
 from typing import Any
