@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from simulator_svc.units.claims import words
 from simulator_svc.units.cues import phrase_pattern
+from simulator_svc.words import words
 
 _DATA = Path(__file__).parent / "importers" / "data" / "cues.toml"
 _SHORTEST = 4

@@ -16,9 +16,9 @@ from random import Random
 
 from simulator_svc.language import LanguageModel, ModelMessage
 from simulator_svc.personas.effects import Effects
-from simulator_svc.units.claims import split_sentences, words
 from simulator_svc.units.cues import phrase_pattern
 from simulator_svc.units.wording import pattern
+from simulator_svc.words import split_sentences, words
 
 _PROMPTS = Path(__file__).parent.parent / "prompts"
 _OUT_OF_ROLE = Path(__file__).parent / "data" / "out_of_role.toml"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from simulator_svc.cases.model import Case, Category, Disclosure, Fact
-from simulator_svc.units.claims import words
 from simulator_svc.units.cues import Cues, phrase_pattern, question_cues
 from simulator_svc.units.topics import HISTORY, PAIN, PROBES, Kind, one_spelling, otherwise, topics_of
+from simulator_svc.words import words
 
 PROBED = (Category.EXAMINATION, Category.TEST)
 # What is asked of the main complaint: it has one onset, one site.

@@ -18,10 +18,9 @@ from pathlib import Path
 
 from simulator_svc.cases.model import Fact
 from simulator_svc.units.wording import canonical, forms, words_after, words_before
+from simulator_svc.words import any_of, split_sentences, words
 
 _LEXICON = Path(__file__).parent / "data" / "neutral_words.toml"
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
-_END = re.compile(r"(?<=[.!?])[\s\"']+|\n+")
 _NEUTRAL = "\u25cb"  # stands for a neutral phrase
 # "worried about it" ends in no answer, though "I have it" does: what it hangs on decides.
 _POINTING = re.compile(
@@ -40,14 +39,6 @@ _BEGINNERS = ("well", "look")
 _ADDRESS = ("doctor", "please")
 _NOTHING = "\u2205"
 _CLAUSE = re.compile(r"[,;:()\u2013\u2014]|\s-\s|\.{2,}|\u2026")
-
-
-def words(text: str) -> tuple[str, ...]:
-    return tuple(_WORD.findall(text.replace("\u2019", "'").lower()))
-
-
-def split_sentences(text: str) -> list[str]:
-    return [part.strip() for part in _END.split(text) if part.strip()]
 
 
 def normal_sentences(text: str) -> list[str]:
@@ -85,9 +76,8 @@ class Lexicon:
     unfinished: re.Pattern[str]
 
 
-def _any_of(phrases: Iterable[str]) -> re.Pattern[str]:
-    longest_first = sorted(phrases, key=len, reverse=True)
-    return re.compile(r"(?<![\w'])(?:" + "|".join(map(re.escape, longest_first)) + r")(?![\w'])")
+def _phrases(phrases: Iterable[str]) -> re.Pattern[str]:
+    return any_of(map(re.escape, sorted(phrases, key=len, reverse=True)))
 
 
 def _at_end(endings: Iterable[str]) -> re.Pattern[str]:
@@ -101,8 +91,8 @@ def lexicon() -> Lexicon:
         glue=frozenset(data["glue"]),
         manner=frozenset(data["manner"]),
         feeling=frozenset(data["feeling"]),
-        phrases=_any_of(data["phrases"]),
-        glue_phrases=_any_of(data["glue_phrases"]),
+        phrases=_phrases(data["phrases"]),
+        glue_phrases=_phrases(data["glue_phrases"]),
         particles=frozenset(data["particles"]),
         answers=_at_end(data["answers"]),
         unfinished=_at_end(data["unfinished"]),

@@ -12,6 +12,7 @@ from typing import Any
 
 from simulator_svc.cases.model import Category
 from simulator_svc.personas.effects import Occasion
+from simulator_svc.words import any_of
 
 _CUES = Path(__file__).parent / "data" / "question_cues.toml"
 
@@ -62,7 +63,7 @@ def _pattern(phrases: tuple[str, ...]) -> re.Pattern[str]:
     parts = [
         re.escape(phrase).replace(r"\*", r"[\w']*").replace(r"\ \.\.\ ", r"(?: [\w']+){0,4} ") for phrase in phrases
     ]
-    return re.compile(r"(?<![\w'])(?:" + "|".join(parts) + r")(?![\w'])" if parts else r"(?!)")
+    return any_of(parts)
 
 
 def phrase_pattern(phrases: Iterable[str]) -> re.Pattern[str]:

@@ -14,9 +14,10 @@ from random import Random
 from simulator_svc.cases.model import Case, Disclosure, Fact
 from simulator_svc.dialogue import Ending, Speaker, Turn
 from simulator_svc.personas.effects import Effects, Neutral, Occasion, scripted_texts
-from simulator_svc.units.claims import ClaimCheck, names_any, normal_sentences, split_sentences
+from simulator_svc.units.claims import ClaimCheck, names_any, normal_sentences
 from simulator_svc.units.questions import Asked, asked
 from simulator_svc.units.wording import canonical, joined, reworded, uncapitalised
+from simulator_svc.words import split_sentences
 
 # Share of the replies in which short sentences run into one another.
 _RUNS_ON = 0.5

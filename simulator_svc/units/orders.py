@@ -6,10 +6,11 @@ from collections.abc import Collection
 
 from simulator_svc.cases.model import Category
 from simulator_svc.units.case_index import CaseIndex, IndexedFact
-from simulator_svc.units.claims import words
 from simulator_svc.units.cues import Cues, question_cues, without
-from simulator_svc.units.retrieval import LIST, Called
+from simulator_svc.units.listing import LIST
+from simulator_svc.units.retrieval import Called
 from simulator_svc.units.topics import HISTORY, PROBES, Kind, one_spelling, topics_of
+from simulator_svc.words import words
 
 _BLOOD = frozenset({"blood", "bloods", "serum", "plasma", "level", "levels"})
 

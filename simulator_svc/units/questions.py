@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from simulator_svc.cases.model import Case, Category, Disclosure, Fact
 from simulator_svc.personas.effects import Occasion
 from simulator_svc.units.case_index import CaseIndex, case_index
-from simulator_svc.units.claims import names_any, split_sentences, words
+from simulator_svc.units.claims import names_any
 from simulator_svc.units.cues import Cues, question_cues
 from simulator_svc.units.orders import ordered_facts
 from simulator_svc.units.retrieval import Called, asked_facts
 from simulator_svc.units.topics import HISTORY, topics_of
+from simulator_svc.words import split_sentences, words
 
 _KNOWN = (Category.PAST_HISTORY, Category.MEDICATION, Category.ALLERGY, Category.FAMILY)
 

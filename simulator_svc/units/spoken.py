@@ -6,7 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from simulator_svc.units.claims import split_sentences, words
+from simulator_svc.words import split_sentences, words
 
 _QUOTED = re.compile(r"\"[^\"]*\"|\u201c[^\u201d]*\u201d")
 # Where one statement ends and the next begins within a sentence.

@@ -16,8 +16,9 @@ from functools import cache, lru_cache
 from pathlib import Path
 from random import Random
 
+from simulator_svc.words import any_of, words
+
 _WORDINGS = Path(__file__).parent / "data" / "wordings.toml"
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _REACHES = re.compile(
     r"[,;:]|\d|n't\b|\b(?:and|or|but|nor|if|because|no|not|never|none|nobody|nothing|without|hardly|only|left|right|ago|since"
     r"|last|yesterday|one|two|three|four|five|six|seven|eight|nine|ten|\w+teen|\w+ty|hundred|half|once|twice"
@@ -50,7 +51,7 @@ def _table() -> _Table:
     return _Table(
         classes=classes,
         lay={clinical.lower(): plain for clinical, plain in data["lay"]},
-        phrase=re.compile(r"(?<![\w'])(?:" + "|".join(map(re.escape, longest_first)) + r")(?![\w'])", re.IGNORECASE),
+        phrase=any_of(map(re.escape, longest_first), re.IGNORECASE),
         leave_out={begin: frozenset(nexts) for begin, nexts in data["leave_out"].items()},
         before=tuple(data["beside"]["before"]),
         after=tuple(data["beside"]["after"]),
@@ -69,7 +70,7 @@ def words_after() -> tuple[str, ...]:
 def canonical(text: str) -> str:
     """The bare words, each class by its first member."""
     table = _table()
-    bare = " ".join(_WORD.findall(text.replace("\u2019", "'").lower()))
+    bare = " ".join(words(text))
     return table.phrase.sub(lambda match: table.classes[match.group()][0].lower(), bare)
 
 

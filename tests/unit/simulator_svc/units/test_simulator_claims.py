@@ -7,7 +7,8 @@ import pytest
 from simulator_svc.cases.model import Category, Disclosure, Fact
 from simulator_svc.personas.effects import effects_of, scripted_texts
 from simulator_svc.personas.model import EmotionalState, Persona
-from simulator_svc.units.claims import ClaimCheck, names_any, normal_sentences, split_sentences
+from simulator_svc.units.claims import ClaimCheck, names_any, normal_sentences
+from simulator_svc.words import split_sentences
 
 
 def fact(fact_id: str, spoken: str, category: Category = Category.ASSOCIATED) -> Fact:

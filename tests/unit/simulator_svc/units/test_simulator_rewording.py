@@ -15,9 +15,10 @@ import pytest
 
 from simulator_svc.cases.library import CaseLibrary
 from simulator_svc.cases.model import Case, Category, Disclosure, Fact
-from simulator_svc.units.claims import ClaimCheck, split_sentences
+from simulator_svc.units.claims import ClaimCheck
 from simulator_svc.units.fact_unit import stated_in
 from simulator_svc.units.wording import canonical, joined, pattern, reworded
+from simulator_svc.words import split_sentences
 
 LIBRARY = CaseLibrary.load()
 MUTATIONS = tomllib.loads(Path(__file__).with_name("mutations.toml").read_text(encoding="utf-8"))
