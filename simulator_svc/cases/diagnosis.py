@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator_svc.units.claims import names_any
+from simulator_svc.words import split_sentences, words
 
 _DATA = Path(__file__).parent / "importers" / "data" / "diagnosis.toml"
 # The contract's limits.
@@ -40,6 +41,15 @@ def names_of(diagnoses: Iterable[str], record: str = "") -> tuple[str, ...]:
     return tuple(dict.fromkeys(usable))[:_MOST]
 
 
+def tells(text: str, names: tuple[str, ...]) -> bool:
+    """It says one of the names, or all words of one in a sentence: "narrowing of the aorta, a coarctation"."""
+    if names_any(text, names):
+        return True
+    wanted = [{_alike(word) for word in words(name) if word not in _SMALL} for name in names]
+    told = [set(map(_alike, words(sentence))) for sentence in split_sentences(text)]
+    return any(len(name) > 1 and name <= said for name in wanted for said in told)
+
+
 def cut_free(sentence: str, names: tuple[str, ...]) -> tuple[str, str]:
     """The sentence without its interpretation ("..., consistent with X"), and the interpretation.
 
@@ -47,10 +57,14 @@ def cut_free(sentence: str, names: tuple[str, ...]) -> tuple[str, str]:
     """
     for found in _interprets().finditer(sentence):
         kept = sentence[: found.start()].rstrip(" ,;(")
-        if len(kept.split()) >= 2 and not names_any(kept, names):
+        if len(kept.split()) >= 2 and not tells(kept, names):
             return kept, sentence[found.start() :].strip(" ,;()")
     bare = re.sub(r"\s*\([^)]*\)", "", sentence)
-    return (bare, sentence) if bare != sentence and not names_any(bare, names) else ("", sentence)
+    return (bare, sentence) if bare != sentence and not tells(bare, names) else ("", sentence)
+
+
+def _alike(word: str) -> str:
+    return word.removesuffix("'s").rstrip("s")
 
 
 def _whole_names(parts: list[str]) -> list[str]:

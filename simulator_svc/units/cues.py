@@ -29,6 +29,10 @@ class Cues:
     more: re.Pattern[str]
     more_categories: tuple[Category, ...]
     orders: re.Pattern[str]
+    # With a finding or a test beside it an order, whatever the verb: "I'd like to swab a blister".
+    intents: re.Pattern[str]
+    # With one of these it is a sentence, and no bare list of tests.
+    predicates: re.Pattern[str]
     examines: re.Pattern[str]
     all_tests: re.Pattern[str]
     blood_tests: re.Pattern[str]
@@ -88,6 +92,8 @@ def question_cues() -> Cues:
         more=phrase_pattern(data["more"]["cues"]),
         more_categories=tuple(map(Category, data["more"]["categories"])),
         orders=phrase_pattern(orders),
+        intents=phrase_pattern([*data["order_starts"], *data["order_intents"]]),
+        predicates=phrase_pattern(data["predicates"]),
         examines=phrase_pattern(data["examines"]),
         all_tests=phrase_pattern(data["all_tests"]),
         blood_tests=phrase_pattern(data["blood_tests"]),

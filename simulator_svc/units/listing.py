@@ -24,6 +24,12 @@ _WITHIN: dict[Category, frozenset[Kind]] = {
     Category.MEDICATION: frozenset({Kind.MEDICINE}),
 }
 _YOU = re.compile(r"\b(?:you|your|you're|you've)\b")
+# What stands beside these is no thing of its own.
+_WHOLE = frozenset({"vaccine"})
+_JOINED = "_"
+_IT = re.compile(r"\b(?:it|they)\b")
+# What comes now is of what was named before.
+_LIKE = re.compile(r"(?:like|such as|say)\b")
 # Where the next thing of a list begins.
 LIST = re.compile(r",|;|/|\band\b|\bor\b|\bnor\b")
 
@@ -31,8 +37,8 @@ LIST = re.compile(r",|;|/|\band\b|\bor\b|\bnor\b")
 class Listing:
     """The things that one question names."""
 
-    def __init__(self, index: CaseIndex, clause: str, spoken: str) -> None:
-        """`spoken`: the clause as bare words, its slips of the keyboard corrected."""
+    def __init__(self, index: CaseIndex, clause: str, spoken: str, theme: frozenset[str]) -> None:
+        """`spoken`: the clause as bare words, slips of the keyboard corrected. `theme`: what was named before it."""
         self._index = index
         self._cues = question_cues()
         self._table = topics_of(HISTORY)
@@ -40,6 +46,7 @@ class Listing:
         self._spoken = spoken
         # "You said that it is green, is that right?" A premise may be false: only a fact that says it all answers.
         self._confirms = bool(self._cues.confirm.search(spoken))
+        self._theme = self._named_parts(theme)
         self.understood = False
 
     def called_for(self) -> list[IndexedFact]:
@@ -53,15 +60,20 @@ class Listing:
         )
         context = Category.FAMILY if family else None
         before: frozenset[str] = frozenset()
-        for item in LIST.split(self._clause):
+        for item in self._items():
             spoken = corrected(self._index, words(item))
             if not spoken:
                 continue
             bare = " ".join(self._cues.asides.sub(" ", spoken).split())
             wanted = self._units(bare) or self._units(spoken)
             topics = frozenset().union(*wanted)
-            if topics and topics - {PAIN} == self._named_parts(topics) and before:
-                wanted = [topics | before]  # "weakness in your arms or your legs"
+            parts = self._named_parts(topics)
+            # "Weakness in your arms or your legs", "your waterworks, like burning"; not "a rash or eye problems".
+            goes_on = bool(parts) and not self._cues.illness.search(spoken)
+            if before and topics and topics - {PAIN} == parts and (goes_on or _LIKE.match(spoken)):
+                wanted = [topics | before]
+            elif topics == {PAIN} and _IT.search(spoken):
+                wanted = [topics | self._theme]  # "are your legs swollen, and do they hurt?"
             topics = frozenset().union(*wanted)
             before = topics - self._named_parts(topics)
             categories = [c for c, pattern in self._cues.categories.items() if pattern.search(spoken)]
@@ -78,6 +90,17 @@ class Listing:
             self.understood = self.understood or bool(context or topics or facts or categories)
             found.update((each.fact.fact_id, each) for each in facts)
         return list(found.values())
+
+    def _items(self) -> list[str]:
+        """The clause cut where the next thing begins; "eat and drink" is one thing, and all that a vaccine is for."""
+        if self._table.of(self._spoken) & _WHOLE:
+            return [self._clause]
+        kept = self._clause
+        for (begin, end), _ in self._table.spans(self._spoken):
+            phrase = self._spoken[begin:end]
+            if LIST.search(phrase):
+                kept = kept.replace(phrase, phrase.replace(" ", _JOINED))
+        return [item.replace(_JOINED, " ") for item in LIST.split(kept)]
 
     def _in_context(self, context: Category, spoken: str, topics: frozenset[str]) -> list[IndexedFact]:
         facts = self._index.of(context)

@@ -15,6 +15,25 @@ from simulator_svc.words import words
 _BLOOD = frozenset({"blood", "bloods", "serum", "plasma", "level", "levels"})
 
 
+def is_order(index: CaseIndex, sentence: str, spoken: str) -> bool:
+    """It says that something is or will be done, or names a test and nothing else: "a full blood count, please".
+
+    `spoken`: the sentence as bare words, without what may stand before the question.
+    """
+    cues, known = question_cues(), topics_of(PROBES)
+    if cues.no_order.search(spoken):
+        return False
+    if cues.orders.search(spoken):
+        return True
+    topics, asks = known.of(spoken), "?" in sentence
+    named = bool(topics) or (not asks and bool(index.named(spoken, index.probed)))
+    if cues.intents.search(spoken):
+        return named
+    tests = any(known.kinds[topic] is not Kind.EXAM for topic in topics)
+    is_sentence = cues.predicates.search(spoken) or cues.openers.search(spoken)
+    return not asks and not is_sentence and (tests or (named and spoken.endswith("please")))
+
+
 def ordered_facts(index: CaseIndex, sentence: str) -> Called:
     """What an examination or a test shows, once the doctor orders it."""
     cues, known = question_cues(), topics_of(PROBES)

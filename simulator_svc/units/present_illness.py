@@ -20,19 +20,24 @@ _FELT = (Category.CHIEF_COMPLAINT, Category.ASSOCIATED, Category.REVIEW_OF_SYSTE
 
 
 class PresentIllness:
-    def __init__(self, index: CaseIndex, spoken: str, last: Collection[str]) -> None:
+    def __init__(self, index: CaseIndex, spoken: str, last: Collection[str], theme: frozenset[str]) -> None:
         self._index = index
         self._cues = question_cues()
         self._table = topics_of(HISTORY)
         self._spoken = spoken
+        # What the whole sentence is about, where the question itself names nothing.
+        self._theme = theme
         # The facts of the patient's turn before.
         self._last = last
 
     def called_for(self, categories: Sequence[Category]) -> list[IndexedFact]:
         subject = self._subject(categories)
-        topics = self._table.of(subject)
+        topics = self._table.of(subject) or self._theme
         if set(categories) <= set(_PLACES):
-            topics = frozenset(t for t in topics if self._table.kinds[t] not in (Kind.PART, Kind.HABIT))
+            # "Where is the pain when you eat?", but "where do you work?"
+            felt = any(self._table.kinds[topic] is Kind.SYMPTOM for topic in topics)
+            beside = (Kind.PART, Kind.HABIT) if felt else (Kind.PART,)
+            topics = frozenset(t for t in topics if self._table.kinds[t] not in beside)
         if Category.CHARACTER in categories:
             topics -= {PAIN}  # "is it sharp or burning"
         if (
@@ -58,7 +63,7 @@ class PresentIllness:
         among = _CHANGES if set(categories) <= set(_CHANGES) else categories
         if named := self._index.named(" ".join(beyond.split()), self._index.of(*among)):
             return named
-        facts = [each for category in categories for each in self._in_category(category)]
+        facts = [each for category in categories for each in self._in_category(category, topics)]
         facts += self._index.named(self._spoken, self._index.of(*among))
         return list({each.fact.fact_id: each for each in facts}.values())
 
@@ -97,10 +102,10 @@ class PresentIllness:
             and any(pattern.search(each.spoken) for pattern in patterns)
         ]
 
-    def _in_category(self, category: Category) -> list[IndexedFact]:
-        """Its facts; where the case has none, those of the illness that say such a thing."""
+    def _in_category(self, category: Category, topics: frozenset[str]) -> list[IndexedFact]:
+        """Its facts, of several those of the topics; where the case has none, those of the illness that say such."""
         if own := self._index.of(category):
-            return own
+            return [each for each in own if each.topics & topics] or own
         pattern = self._cues.kinds[category]
         ill = (Category.CHIEF_COMPLAINT, Category.ASSOCIATED, *PRESENT)
         return [each for each in self._index.of(*ill) if pattern.search(each.spoken)]

@@ -13,7 +13,7 @@ from simulator_svc.personas.effects import Occasion
 from simulator_svc.units.case_index import CaseIndex, case_index
 from simulator_svc.units.claims import names_any
 from simulator_svc.units.cues import Cues, question_cues
-from simulator_svc.units.orders import ordered_facts
+from simulator_svc.units.orders import is_order, ordered_facts
 from simulator_svc.units.retrieval import Called, asked_facts
 from simulator_svc.units.topics import HISTORY, topics_of
 from simulator_svc.words import split_sentences, words
@@ -60,7 +60,7 @@ def asked(case: Case, doctor: str, told: Collection[str], last: Collection[str] 
         spoken = cues.fillers.sub("", said)
         occasions |= {occasion for occasion, pattern in cues.occasions.items() if pattern.search(said)}
         greets = greets or bool(cues.greeting.search(said))
-        ordered = bool(cues.orders.search(spoken)) and not cues.no_order.search(spoken)
+        ordered = is_order(index, sentence, spoken)
         asks = "?" in sentence or bool(cues.openers.search(spoken))
         if not (asks or ordered):
             continue

@@ -16,6 +16,7 @@ from simulator_svc.units.case_index import PRESENT, CaseIndex, IndexedFact
 from simulator_svc.units.cues import question_cues
 from simulator_svc.units.listing import CONTEXTS, Listing, corrected, is_home
 from simulator_svc.units.present_illness import PresentIllness
+from simulator_svc.units.topics import HISTORY, topics_of
 from simulator_svc.words import words
 
 # "When you cough, does anything come up?"
@@ -36,8 +37,11 @@ def asked_facts(index: CaseIndex, sentence: str, last: Collection[str]) -> Calle
     clauses = question_cues().clauses.split(sentence.lower().replace("\u2019", "'"))
     if len(clauses) > 1 and _CIRCUMSTANCE.match(clauses[0]):
         clauses = clauses[1:]
-    for clause in clauses:
-        question = _Clause(index, clause, last)
+    themes = topics_of(HISTORY).of(" ".join(words(sentence.partition(":")[0]))) if ":" in sentence else frozenset()
+    named: frozenset[str] = frozenset()
+    for place, clause in enumerate(clauses):
+        question = _Clause(index, clause, last, themes if place else frozenset(), named)
+        named = topics_of(HISTORY).of(" ".join(words(clause)))
         facts = question.called_for()
         found.update((each.fact.fact_id, each.fact) for each in facts)
         understood = understood or question.understood
@@ -47,11 +51,16 @@ def asked_facts(index: CaseIndex, sentence: str, last: Collection[str]) -> Calle
 class _Clause:
     """One question. It is tried as one about the present illness, then as a list of things asked for."""
 
-    def __init__(self, index: CaseIndex, clause: str, last: Collection[str]) -> None:
+    def __init__(
+        self, index: CaseIndex, clause: str, last: Collection[str], theme: frozenset[str], named: frozenset[str]
+    ) -> None:
+        """`theme`: what stands before a colon, "your periods: how long, how heavy"; `named`: in the clause before."""
         self._index = index
         self._cues = question_cues()
         self._clause = clause
         self._last = last
+        self._theme = theme
+        self._named = named
         self._spoken = corrected(index, words(clause))
         self.understood = False
 
@@ -69,12 +78,12 @@ class _Clause:
         # "A similar problem in the family" is none of the patient's own past.
         if recurs and Category.FAMILY not in contexts:
             self.understood = True
-            return PresentIllness(self._index, self._spoken, self._last).recurrent()
+            return PresentIllness(self._index, self._spoken, self._last, self._theme).recurrent()
         present = [category for category in PRESENT if category in categories]
         if present and not set(contexts) & {Category.FAMILY, Category.ALLERGY}:
             self.understood = True
-            return PresentIllness(self._index, self._spoken, self._last).called_for(present)
-        listing = Listing(self._index, self._clause, self._spoken)
+            return PresentIllness(self._index, self._spoken, self._last, self._theme).called_for(present)
+        listing = Listing(self._index, self._clause, self._spoken, self._named)
         facts = listing.called_for()
         self.understood = listing.understood
         return facts

@@ -224,7 +224,7 @@ def main() -> None:
     incomplete: list[str] = []
     cases = cases_to_play(options.cases, incomplete)
     questions: dict[str, list[Question]] = {}
-    file = LABELS / "simulator_questions.jsonl"
+    file = LABELS / "simulator_questions_unseen.jsonl"
     if file.exists():
         questions, agreement = read_labels(file)
         count = sum(map(len, questions.values()))

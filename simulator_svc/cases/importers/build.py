@@ -13,12 +13,12 @@ from hashlib import sha256
 
 from simulator_svc.cases.cues import cues_of
 from simulator_svc.cases.deidentify import MARK
-from simulator_svc.cases.diagnosis import cut_free, names_of
+from simulator_svc.cases.diagnosis import cut_free, names_of, tells
 from simulator_svc.cases.importers.draft import Draft, Refused, Statement
 from simulator_svc.cases.importers.sentences import says_nothing, sentences
 from simulator_svc.cases.model import USUAL_DISCLOSURE, Case, Category, Disclosure, Fact, Sex, Split
 from simulator_svc.cases.wording import Voice, negations, sentence, spoken
-from simulator_svc.units.claims import names_any, normal_sentences
+from simulator_svc.units.claims import normal_sentences
 
 _LONGEST, _LONGEST_TITLE, _MOST_FACTS = 2048, 120, 400
 _NOT_TOLD = frozenset(category for category, disclosure in USUAL_DISCLOSURE.items() if disclosure is Disclosure.NEVER)
@@ -109,10 +109,10 @@ def _facts(
             continue
         text, interpretation = statement.text, ""
         words = statement.spoken or spoken(text, statement.category, statement.label, voice)
-        if names_any(words, secrets) or names_any(_text(statement), secrets):
+        if tells(words, secrets) or tells(_text(statement), secrets):
             text, interpretation = cut_free(statement.text, secrets)
             words = spoken(text, statement.category, statement.label, voice) if text else ""
-            if not words or names_any(words, secrets):
+            if not words or tells(words, secrets):
                 notes["names the diagnosis: never said"] += 1
                 facts.append(never)
                 continue
