@@ -255,8 +255,22 @@ class EventConsumer(Generic[M]):
             self._consumer.resume(*(paused & self._consumer.assignment()))
 
     def _poll(self, timeout_ms: int, limit: int) -> dict[Any, list[Any]]:
+        if not self._has_joined():
+            return {}
         batches: dict[Any, list[Any]] = self._consumer.poll(timeout_ms=timeout_ms, max_records=limit)
         return batches
+
+    def _has_joined(self) -> bool:
+        """Whether there is no rebalance to wait for; one that has begun is waited for, as long as a session lasts.
+
+        kafka-python (3.0.12) begins again a join that ends between two polls, so polls shorter than a rebalance would
+        keep a group of several members joining for ever.
+        """
+        if self._group is None:
+            return True
+        coordinator = self._consumer._coordinator
+        timeout_ms = round(self._settings.session_timeout_seconds * 1000)
+        return not coordinator.need_rejoin() or bool(coordinator.ensure_active_group(timeout_ms=timeout_ms))
 
     def _record(self, raw: Any, headers: tuple[tuple[str, bytes], ...]) -> Record[M]:
         return Record(

@@ -292,6 +292,39 @@ def test_two_of_a_group_share_the_partitions_and_one_inherits(
     ]
 
 
+def test_a_join_that_ends_while_nobody_polls_is_not_begun_again(consumer: MakeConsumer) -> None:
+    first = consumer("g")
+    until = time.monotonic() + 15
+    while not first.assignment() and time.monotonic() < until:
+        first.poll(0.2)
+    told: list[set[int]] = []
+    first.on_rebalance(assigned=told.append)
+    stop = threading.Event()
+
+    def seldom(member: EventConsumer[pb.GetCaseRequest]) -> None:
+        """As a worker with every place taken."""
+        while not stop.is_set():
+            member.keep_alive()
+            stop.wait(0.5)
+
+    second = consumer("g")
+    members = [threading.Thread(target=seldom, args=[member]) for member in (first, second)]
+    for member in members:
+        member.start()
+    try:
+        until = time.monotonic() + 15
+        while not second.assignment() and time.monotonic() < until:
+            time.sleep(0.1)
+        assert second.assignment()
+        time.sleep(6)  # two heartbeats: a rebalance that began again would be heard of
+        assert len(told) == 1
+        assert first.assignment() | second.assignment() == {0, 1, 2, 3}
+    finally:
+        stop.set()
+        for member in members:
+            member.join()
+
+
 def test_keeping_alive_takes_nothing(producer: EventProducer, topic: str, consumer: MakeConsumer) -> None:
     reading = consumer("g")
     reading.poll(2.0)

@@ -163,11 +163,6 @@ async def test_a_stop_lets_what_is_played_finish(traffic: Traffic, servers: Faul
     assert len(records) == 4
 
 
-@pytest.mark.xfail(
-    raises=TimeoutError,
-    strict=False,
-    reason="now and then a second worker's join leaves the group unassigned for minutes; cause not found yet",
-)
 async def test_two_workers_share_and_nothing_is_lost(traffic: Traffic, servers: FaultyServers) -> None:
     servers.inference.delay = 0.1
     requests = consultations(new_run(), CASES, 48)
