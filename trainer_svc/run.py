@@ -31,7 +31,7 @@ from trainer_svc.learner.engine import Engine
 from trainer_svc.learner.learner import EngineState, Learner
 from trainer_svc.learner.trainer import StepResult
 from trainer_svc.publication.model_directory import write_model
-from trainer_svc.publication.publish import WeightPublisher, replace_text
+from trainer_svc.publication.publish import NoReplicaUpdated, WeightPublisher, replace_text
 from trainer_svc.records.journal import Journal, Measurement
 from trainer_svc.records.ledger import DROPPED, USED, Entry, Ledger, Outcome
 from trainer_svc.records.orders import Orders
@@ -39,6 +39,7 @@ from trainer_svc.records.runs import RunStore
 from trainer_svc.settings import TrainerSettings
 
 POLL_SECONDS = 0.25
+PUBLISH_PAUSE_SECONDS = 2.0
 FINISHED_REASON = "run_finished"
 
 _tracer = trace.get_tracer(__name__)
@@ -116,10 +117,28 @@ class Run:
         self._orders.check()
 
     def publish_weights(self) -> None:
-        """Every policy replica serves this step's weights, or says why not; one that failed gets the next version."""
-        published = self._publisher.publish(self.engine.merged_weights(), self._version())
-        for replica, error in sorted(published.failures.items()):
-            self.notice(f"policy replica {replica} did not take step {self.journal.step}: {error}")
+        """Every policy replica serves this step's weights, or says why not; one that failed is left out until it does.
+
+        Where none answers, as while the only one is started again, they are waited for as long as a run may stand
+        still. Raises NoReplicaUpdated.
+        """
+        weights, began = self.engine.merged_weights(), time.monotonic()
+        while True:
+            try:
+                published = self._publisher.publish(weights, self._version())
+                break
+            except NoReplicaUpdated as error:
+                if not error.passing or time.monotonic() - began > self._settings.stall_seconds:
+                    raise
+                self.notice(f"no policy replica took step {self.journal.step} yet: {error}")
+            self._orders.check()
+            time.sleep(PUBLISH_PAUSE_SECONDS)
+        for replica, said in sorted(published.failures.items()):
+            self.notice(
+                f"policy replica {replica} did not take step {self.journal.step} and is left out until it does: {said}"
+            )
+        for replica in published.returned:
+            self.notice(f"policy replica {replica} has caught up at step {self.journal.step}")
         replace_text(
             self.directory / "published.json",
             published.manifest(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,13 @@ class Replica(inference_pb2_grpc.InferenceServiceServicer):
     def __init__(self) -> None:
         self.told: list[str] = []
         self.full = False
+        self.hangs = False
 
     async def UpdateWeights(  # type: ignore[override]
         self, request: inference_pb2.UpdateWeightsRequest, context: Any
     ) -> inference_pb2.UpdateWeightsResponse:
+        if self.hangs:
+            await asyncio.sleep(30)
         if self.full:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "no room for it")
         self.told.append(request.path)
@@ -90,3 +94,65 @@ async def test_where_all_refuse_nothing_was_published(replicas: tuple[str, list[
         replica.full = True
     with pytest.raises(NoReplicaUpdated, match="no room for it"):
         await publish(tmp_path, target)
+
+
+async def publisher_of(store: Path, target: str, deadline_seconds: float) -> WeightPublisher:
+    base = store / "base"
+    base.mkdir(parents=True)
+    save_file(WEIGHTS, base / "model.safetensors")
+    return WeightPublisher(store, base, [target], deadline_seconds=deadline_seconds)
+
+
+def version(step: int) -> PolicyVersion:
+    return PolicyVersion(run_id="run", incarnation=1, step=step)
+
+
+async def test_a_replica_that_hangs_costs_one_deadline_and_then_nothing(
+    replicas: tuple[str, list[Replica]], tmp_path: Path
+) -> None:
+    target, found = replicas
+    publisher = await publisher_of(tmp_path, target, deadline_seconds=1.5)
+    found[2].hangs = True
+    first = await asyncio.to_thread(publisher.publish, WEIGHTS, version(1))
+    assert [replica.split(":")[1] for replica in first.failures] == [ADDRESSES[2]]
+    began = time.monotonic()
+    second = await asyncio.to_thread(publisher.publish, WEIGHTS, version(2))
+    assert time.monotonic() - began < 1.0
+    assert second.failures == {} and second.left_out == list(first.failures)
+    assert [replica.told for replica in found] == [["run/1-1", "run/1-2"], ["run/1-1", "run/1-2"], []]
+
+
+async def test_a_late_replica_takes_the_newest_version_and_is_in_again(
+    replicas: tuple[str, list[Replica]], tmp_path: Path
+) -> None:
+    target, found = replicas
+    publisher = await publisher_of(tmp_path, target, deadline_seconds=5)
+    found[1].full = True
+    for step in (1, 2):
+        await asyncio.to_thread(publisher.publish, WEIGHTS, version(step))
+    found[1].full = False
+    async with asyncio.timeout(20):
+        while found[1].told != ["run/1-2"]:
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.5)  # its answer is heard
+    third = await asyncio.to_thread(publisher.publish, WEIGHTS, version(3))
+    assert [replica.split(":")[1] for replica in third.returned] == [ADDRESSES[1]]
+    assert (third.failures, third.left_out) == ({}, [])
+    assert found[1].told == ["run/1-2", "run/1-3"]
+
+
+async def test_where_none_answers_in_time_the_error_says_that_it_may_pass(
+    replicas: tuple[str, list[Replica]], tmp_path: Path
+) -> None:
+    target, found = replicas
+    publisher = await publisher_of(tmp_path, target, deadline_seconds=0.5)
+    for replica in found:
+        replica.hangs = True
+    with pytest.raises(NoReplicaUpdated) as hanging:
+        await asyncio.to_thread(publisher.publish, WEIGHTS, version(1))
+    assert hanging.value.passing
+    for replica in found:
+        replica.hangs, replica.full = False, True
+    with pytest.raises(NoReplicaUpdated) as refusing:
+        await asyncio.to_thread(publisher.publish, WEIGHTS, version(1))
+    assert not refusing.value.passing

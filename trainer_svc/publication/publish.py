@@ -1,6 +1,7 @@
 """New weights for every policy replica: written under the weight store, announced in CURRENT.json, then loaded by each.
 
-A replica that starts late reads CURRENT.json; one that fails keeps its old version and gets the next one.
+A replica that starts late reads CURRENT.json. One that fails keeps its old version, is left out, so that no step waits
+for it again, and takes part once it has caught up. Every call has a deadline.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -19,18 +20,26 @@ from safetensors.torch import save_file
 
 from anamnesis.common.v1 import rollout_pb2
 from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
-from service_kit.errors import ServiceError
+from service_kit.errors import Code, ServiceError
 from service_kit.grpc.channel import call_deadline, open_channel, service_error
 from service_kit.tls import TlsSettings
 from trainer_svc.figures import measures
+from trainer_svc.publication.latecomers import Latecomers
 from trainer_svc.publication.replicas import replicas
 
 WEIGHTS = "model.safetensors"
 KEEP = 2
+PASSING = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
 
 
 class NoReplicaUpdated(Exception):
-    """Not one policy replica serves the new version; the message says why each refused."""
+    """Not one policy replica serves the new version; the message says why each refused.
+
+    `passing`: none of them refused it, they only did not answer; they may later."""
+
+    def __init__(self, errors: dict[str, ServiceError]) -> None:
+        super().__init__("; ".join(f"{replica}: {error}" for replica, error in sorted(errors.items())))
+        self.passing = all(error.code in PASSING for error in errors.values())
 
 
 class ForeignNames(Exception):
@@ -42,8 +51,12 @@ class Published:
     version: rollout_pb2.PolicyVersion
     path: str
     sha256: str
-    # Replica and what it said.
+    # Replica and what it said; it is left out from now on.
     failures: dict[str, str]
+    # Left out since an earlier version.
+    left_out: list[str] = field(default_factory=list)
+    # Left out before, and in again.
+    returned: list[str] = field(default_factory=list)
 
     def manifest(self) -> str:
         fields = {
@@ -72,18 +85,33 @@ class WeightPublisher:
         self._tls = tls
         with safe_open(base / WEIGHTS, framework="pt") as file:
             self._names = frozenset(file.keys())
+        self._latecomers: Latecomers[inference_pb2.UpdateWeightsRequest] = Latecomers(self._update_late)
+        self._left_out: set[str] = set()
 
     def publish(self, weights: dict[str, torch.Tensor], version: rollout_pb2.PolicyVersion) -> Published:
         """Raises NoReplicaUpdated when none took it. Versions older than the last two are deleted."""
         path = f"{version.run_id}/{version.incarnation}-{version.step}"
         digest = self._write(weights, path)
         replace_text(self._store / "CURRENT.json", Published(version, path, digest, {}).manifest())
-        answers = asyncio.run(self._update_all(version, path, digest))
-        failures = {replica: str(error) for replica, error in answers.items() if error is not None}
-        if len(failures) == len(answers):
-            raise NoReplicaUpdated("; ".join(f"{replica}: {error}" for replica, error in sorted(failures.items())))
+        request = inference_pb2.UpdateWeightsRequest(
+            version=version,
+            path=path,
+            format=inference_pb2.WEIGHT_FORMAT_SAFETENSORS_FULL,
+            sha256=digest,
+            in_flight=inference_pb2.IN_FLIGHT_DRAIN,
+        )
+        there, answers = asyncio.run(self._update_all(request, self._latecomers.ask_for(request)))
+        errors = {replica: error for replica, error in answers.items() if error is not None}
+        if len(errors) == len(answers):
+            raise NoReplicaUpdated(errors)
         self._delete_old(version.run_id)
-        return Published(version, path, digest, failures)
+        returned = sorted(self._left_out & answers.keys() - errors.keys())
+        left_out = there - answers.keys()
+        self._left_out = left_out | errors.keys()
+        self._latecomers.keep_only(self._left_out)
+        self._latecomers.leave_out(self._left_out)
+        failures = {replica: str(error) for replica, error in errors.items()}
+        return Published(version, path, digest, failures, sorted(left_out), returned)
 
     def _write(self, weights: dict[str, torch.Tensor], path: str) -> str:
         missing = self._names - weights.keys()
@@ -100,20 +128,20 @@ class WeightPublisher:
         return digest
 
     async def _update_all(
-        self, version: rollout_pb2.PolicyVersion, path: str, digest: str
-    ) -> dict[str, ServiceError | None]:
-        """What each replica that there is now answered; None is success."""
-        request = inference_pb2.UpdateWeightsRequest(
-            version=version,
-            path=path,
-            format=inference_pb2.WEIGHT_FORMAT_SAFETENSORS_FULL,
-            sha256=digest,
-            in_flight=inference_pb2.IN_FLIGHT_DRAIN,
-        )
+        self, request: inference_pb2.UpdateWeightsRequest, behind: set[str]
+    ) -> tuple[set[str], dict[str, ServiceError | None]]:
+        """The replicas that there are now, and what each that was asked answered; None is success.
+
+        Those `behind` are not asked, unless there is no other.
+        """
         found = await asyncio.gather(*(replicas(target) for target in self._targets))
-        targets = [replica for of_target in found for replica in of_target]
-        errors = await asyncio.gather(*(self._update(target, request) for target in targets))
-        return dict(zip(targets, errors, strict=True))
+        there = {replica for of_target in found for replica in of_target}
+        asked = sorted(there - behind or there)
+        errors = await asyncio.gather(*(self._update(target, request) for target in asked))
+        return there, dict(zip(asked, errors, strict=True))
+
+    def _update_late(self, target: str, request: inference_pb2.UpdateWeightsRequest) -> bool:
+        return asyncio.run(self._update(target, request)) is None
 
     async def _update(self, target: str, request: inference_pb2.UpdateWeightsRequest) -> ServiceError | None:
         # A version loads the same however often, so the call may be repeated.
