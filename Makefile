@@ -173,6 +173,10 @@ bench-rubric: setup model ## the judges beside labels, injections, memory, prefi
 rolling-restart: setup model ## replaces every service in turn under load: no call fails
 	@$(BIN)/python -m tests.benchmarks.rolling_restart
 
+.PHONY: chaos
+chaos: setup model ## kill -9 of every part but the broker, 20 times over one run: nothing lost, nothing repeated
+	@$(BIN)/python -m tests.benchmarks.chaos
+
 .PHONY: bench-telemetry
 bench-telemetry: setup model ## rollout tokens a second with every trace exported, beside none
 	@$(BIN)/python -m tests.benchmarks.telemetry
