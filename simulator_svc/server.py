@@ -97,7 +97,7 @@ class PatientSimulator(simulator_pb2_grpc.PatientSimulatorServiceServicer):
         given = request.HasField("persona")
         if given:
             return case, mapping.persona_from_proto(request.persona)
-        return case, sample_persona(request.seed, case.age_years)
+        return case, sample_persona(request.seed, case.age_years, case.words_per_turn)
 
 
 def _after(cases: list[Case], page_token: str) -> int:

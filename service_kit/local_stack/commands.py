@@ -29,11 +29,20 @@ def register(app: typer.Typer) -> None:
 def up(
     state_dir: StateDir = Path(".anamnesis"),
     port_offset: Annotated[int, typer.Option(help="Added to every port.")] = 0,
+    cases: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            envvar="ANAMNESIS_CASES",
+            help="A directory of your own case files, for all processes that read cases.",
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option(help="Return when all is ready, or stay and stop all on Ctrl-C.")] = True,
 ) -> None:
     """Start the stack: broker, engines, services. What already runs stays as it is."""
     console = Console()
-    stack = LocalStack(state_dir, port_offset)
+    stack = LocalStack(state_dir, port_offset, cases=cases)
     began = time.monotonic()
     with Display(console, f"Starting the stack in {state_dir}") as progress:
         stack.start(progress)

@@ -46,6 +46,8 @@ class ProcessDefinition(_Data):
     depends_on: tuple[str, ...] = ()
     waits: bool = True
     env: Mapping[str, str] = {}
+    # The variable that names its directory of cases, where it reads one.
+    cases_variable: str | None = None
     ready_seconds: float = Field(default=120, gt=0)
     drain_seconds: float = Field(default=30, gt=0)
     # SIGTERM goes to the process alone, which stops its own children, or (a mere wrapper) to all of them.
@@ -84,6 +86,14 @@ class StackDefinition(_Data):
             if process.name == name:
                 return process
         raise KeyError(f"no process {name}; there are {', '.join(self.names)}")
+
+    def reading(self, cases: Path) -> dict[str, dict[str, str]]:
+        """By process name, the variable that makes it read this directory of cases."""
+        return {
+            process.name: {process.cases_variable: str(cases.absolute())}
+            for process in self.process
+            if process.cases_variable
+        }
 
 
 def load_definition(path: Path = BUILT_IN) -> StackDefinition:

@@ -29,6 +29,7 @@ class LocalStack:
         env_overrides: Mapping[str, Mapping[str, str]] | None = None,
         *,
         otlp_endpoint: str | None = None,
+        cases: Path | None = None,
         definition: StackDefinition | None = None,
     ) -> None:
         """`env_overrides` has, by process name, variables that go before all others. Without `otlp_endpoint` the one of
@@ -38,7 +39,9 @@ class LocalStack:
         self.definition = definition or load_definition()
         endpoint = otlp_endpoint or os.environ.get(OTLP_VARIABLE) or None
         self._placement = Placement.of(self.definition, self.state_dir, port_offset, endpoint)
-        self._overrides = dict(env_overrides or {})
+        self._overrides = dict(self.definition.reading(cases) if cases else {})
+        for name, variables in (env_overrides or {}).items():
+            self._overrides[name] = {**self._overrides.get(name, {}), **variables}
         for name in self._overrides:
             self.definition.find(name)
         self._processes: dict[str, SupervisedProcess] = {}

@@ -80,7 +80,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How the patient of a recorded conversation spoke: a hint for choosing a persona, measured, never quoted."""
+    """How the patient of a recorded conversation spoke: chooses the persona (personas/sample.py), is never quoted."""
 
     turns: int
     words_per_turn: float
@@ -103,6 +103,10 @@ class Case:
     prevalence: str = ""
     # Of a case from a recorded conversation; stays in the case store, the contract does not carry it.
     manner: Manner | None = None
+
+    @property
+    def words_per_turn(self) -> float | None:
+        return self.manner.words_per_turn if self.manner else None
 
     def of(self, disclosure: Disclosure) -> list[Fact]:
         return [fact for fact in self.facts if fact.disclosure is disclosure]

@@ -181,7 +181,10 @@ class EpisodePlayer:
         consultation = context.consultation
         given = consultation.persona if consultation.HasField("persona") else None
         seed = consultation.patient_seed
-        persona = persona_from_proto(given) if given is not None else sample_persona(seed, case.age_years)
+        if given is None:
+            persona = sample_persona(seed, case.age_years, case.words_per_turn)
+        else:
+            persona = persona_from_proto(given)
         with play.phase("patient_turn", turn=0):
             opening = self._patient.open(case, persona, seed)
         new = [*_instructions(context.system_prompt), _said(Role.ROLE_USER, opening.text)]

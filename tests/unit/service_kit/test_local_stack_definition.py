@@ -54,6 +54,16 @@ def test_a_service_gets_its_port_state_directory_and_the_telemetry_endpoint(tmp_
     assert "ANAMNESIS_TRAINER_OTLP_ENDPOINT" not in untraced
 
 
+def test_a_directory_of_cases_reaches_every_process_that_reads_cases(tmp_path: Path) -> None:
+    reading = load_definition().reading(tmp_path / "my-cases")
+    assert reading == {
+        "rubric": {"ANAMNESIS_RUBRIC_CASE_STORE": str(tmp_path / "my-cases")},
+        "simulator": {"ANAMNESIS_SIMULATOR_CASE_DIRECTORY": str(tmp_path / "my-cases")},
+        "rollout-worker": {"ANAMNESIS_ROLLOUT_CASE_DIRECTORY": str(tmp_path / "my-cases")},
+        "trainer": {"ANAMNESIS_TRAINER_CASE_STORE": str(tmp_path / "my-cases")},
+    }
+
+
 def test_a_command_runs_in_this_environment(tmp_path: Path) -> None:
     definition = load_definition()
     command = Placement.of(definition, tmp_path, 0, None).command(definition.find("gateway"))

@@ -82,3 +82,9 @@ def test_a_stratum_is_told_by_age_and_comorbidity() -> None:
     assert {strata(case)["comorbidity"] for case in CASES} == {"yes", "no"}
     with pytest.raises(ValueError, match="no case"):
         stratified([], 1, 1)
+
+
+@pytest.mark.parametrize(("words_per_turn", "letters"), [(4.0, {"i"}), (11.0, {"e", "i"}), (20.0, {"e"})])
+def test_a_recorded_patient_is_played_as_talkative_as_it_was(words_per_turn: float, letters: set[str]) -> None:
+    personas = [sample_persona(seed, 40, words_per_turn) for seed in range(100)]
+    assert {persona.personality[0] for persona in personas} == letters
