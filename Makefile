@@ -16,6 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 PACKAGES := service_kit gateway simulator_svc rubric_svc inference_svc trainer_svc k8s
 K8S_TOOLS := .venv-k8s
 OBSERVE := .venv-observe
+QUANTIZE := .venv-quantize
 PIP := $(BIN)/pip --disable-pip-version-check
 PIP_VERSION := 26.3
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements.lock)
@@ -161,6 +162,23 @@ $(OBSERVE)/.installed: k8s/observe/requirements.lock | $(VENV)/.created
 observe: setup model $(OBSERVE)/.installed ## the stack with a trace UI, until Ctrl-C
 	@$(BIN)/python -m k8s.observe --ui $(OBSERVE)/bin/phoenix
 
+# Of their own, because they pin another transformers. llama-cpp-python is for the benchmark and is compiled here.
+$(QUANTIZE)/.installed: inference_svc/quantize/requirements.lock | $(VENV)/.torch
+	@echo "quantization tools: $$(grep -c '==' $<) pinned packages in $(QUANTIZE) (ten minutes: one is compiled)"
+	@[ -x $(QUANTIZE)/bin/pip ] || $(BIN)/python -m venv $(QUANTIZE)
+	@pip="$(QUANTIZE)/bin/pip --disable-pip-version-check"; \
+	$$pip install -qq --no-deps "torch==$(TORCH_VERSION)+cpu" 2>/dev/null \
+	  || $$pip install -qq --no-deps --index-url $(TORCH_CPU_INDEX) "torch==$(TORCH_VERSION)+cpu"; \
+	$$pip install -q --no-deps -r $< 2> >(grep -v '^WARNING' >&2)
+	@touch $@
+
+.PHONY: quantize-tools
+quantize-tools: $(QUANTIZE)/.installed ## the tools of anamnesis quantize, in an environment of their own
+
+.PHONY: bench-inference
+bench-inference: setup model $(QUANTIZE)/.installed ## speed and losses of quantization and speculation, beside peers (SFT, HEAD: see README)
+	@$(BIN)/python -m tests.benchmarks.inference
+
 .PHONY: bench-rollout
 bench-rollout: setup model ## tokens a second of the stack against the bare engine
 	@$(BIN)/python -m tests.benchmarks.rollout
@@ -191,5 +209,5 @@ bench-simulator: setup model ## the patient's privacy, faithfulness, character a
 
 .PHONY: clean
 clean: ## remove what was installed and generated; .anamnesis (models, runs, weights) stays
-	rm -rf $(VENV) $(K8S_TOOLS) $(OBSERVE) protos/gen dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(K8S_TOOLS) $(OBSERVE) $(QUANTIZE) protos/gen dist .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,7 @@
-"""`anamnesis model …`: work on local model files. Imports nothing heavy until a command runs."""
+"""`anamnesis model …`, `draft …` and `quantize`: work on local model files.
+
+Nothing heavy is imported until a command runs.
+"""
 
 import os
 from pathlib import Path
@@ -6,13 +9,19 @@ from typing import Annotated
 
 import typer
 
+from inference_svc.draft.command import draft
+from inference_svc.quantize.command import quantize
+
 model = typer.Typer(help="Local model files.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     app.add_typer(model, name="model")
+    app.add_typer(draft, name="draft")
+    app.command()(quantize)
 
 
+@draft.callback()
 @model.callback()
 def offline() -> None:
     """Nothing is downloaded when a command runs."""

