@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from inference_svc.draft.responses import Response, read_responses
-from inference_svc.environment import configure_environment
+from inference_svc.engine.environment import configure_environment
 from inference_svc.settings import InferenceSettings
 
 MEASURED_STEPS = 5

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from inference_svc.draft.run import DraftRun, answers_of
-from inference_svc.environment import configure_environment
+from inference_svc.engine.environment import configure_environment
 from inference_svc.prepare import complete_or_absent
 from inference_svc.quantize.compare import (
     QuantizationReport,
@@ -134,7 +134,7 @@ def _measure(
 ) -> dict[str, Any]:
     from safetensors.numpy import load_file
 
-    from inference_svc.engine_arguments import engine_dtype
+    from inference_svc.engine.arguments import engine_dtype
 
     environment = dict(os.environ)
     configure_environment(InferenceSettings(threads=run.threads), environment)

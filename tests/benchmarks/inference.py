@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from inference_svc.draft.prompts import built_in_prompts
-from inference_svc.engine_arguments import engine_dtype
+from inference_svc.engine.arguments import engine_dtype
 from tests.benchmarks import inference_losses as losses
 from tests.benchmarks.inference_checkpoint import fine_tune, read_dialogues
 from tests.benchmarks.inference_speed import EngineProcess, EngineSpec, Measured, measure, plot, write_csv

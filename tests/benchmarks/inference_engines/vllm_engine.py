@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from inference_svc.environment import configure_environment
+from inference_svc.engine.environment import configure_environment
 from inference_svc.settings import InferenceSettings
 
 
