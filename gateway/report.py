@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -25,6 +25,8 @@ def print_report(run: trainer_pb2.Run, console: Console) -> None:
     console.print(_headline(run), highlight=False)
     if run.HasField("held_out"):
         console.print(held_out_table(run.held_out))
+    if run.general:
+        console.print(general_table(run.general))
     if run.example_before.messages or run.example_after.messages:
         console.print(consultation_table(run.example_before, run.example_after))
     if run.ledger:
@@ -41,7 +43,8 @@ def _headline(run: trainer_pb2.Run) -> str:
         took = f" in {duration((run.finished_at.ToNanoseconds() - run.started_at.ToNanoseconds()) / 1e9)}"
     incarnation = f", incarnation {run.incarnation}" if run.incarnation > 1 else ""
     line = (
-        f"Run [bold]{escape(run.run_id)}[/bold] (preset {escape(run.spec.preset)}, seed {run.spec.seed}{incarnation}): "
+        f"Run [bold]{escape(run.run_id)}[/bold] ({stage_name(run.spec.stage)}, preset {escape(run.spec.preset)}, "
+        f"seed {run.spec.seed}{incarnation}): "
         f"[{state_style(run.state)}]{state_name(run.state)}[/] after step {run.step}{took}"
     )
     if run.error:
@@ -51,9 +54,13 @@ def _headline(run: trainer_pb2.Run) -> str:
     return line
 
 
+def stage_name(stage: trainer_pb2.Stage.ValueType) -> str:
+    return trainer_pb2.Stage.Name(stage).removeprefix("STAGE_").lower().replace("_", "-")
+
+
 def held_out_table(held_out: trainer_pb2.HeldOut) -> Table:
     table = Table(
-        title=f"Held-out consultations (n = {held_out.count}, cases never trained on, same seeds before and after)",
+        title=f"Held out (n = {held_out.count}, cases or tasks never trained on, same seeds before and after)",
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
@@ -77,6 +84,21 @@ def held_out_table(held_out: trainer_pb2.HeldOut) -> Table:
         f"{untrained:+.3f}",
         "",
     )
+    return table
+
+
+def general_table(general: Mapping[str, trainer_pb2.Change]) -> Table:
+    table = Table(title="What it did to everything else", title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("", "before", "after", "change"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, change in sorted(general.items()):
+        if name.startswith("perplexity_"):
+            label = f"perplexity, {name.removeprefix('perplexity_')} texts"
+            ratio = change.after / change.before - 1 if change.before else math.nan
+            table.add_row(label, f"{change.before:.2f}", f"{change.after:.2f}", f"{ratio:+.1%}")
+        else:
+            solved = f"{name} solved (n = {change.count})"
+            table.add_row(solved, f"{change.before:.1%}", f"{change.after:.1%}", f"{change.after - change.before:+.1%}")
     return table
 
 

@@ -135,6 +135,11 @@ def plain_line(event: trainer_pb2.RunEvent) -> str:
             return f"{at} {event.progress.phase.replace('_', ' ')} {event.progress.done}/{event.progress.total}"
         case "step":
             step = event.step
+            if "nll" in step.extra:
+                return (
+                    f"{at} step {step.step}: loss {step.loss:.4f} a token, KL to the reference "
+                    f"{step.extra['reference_kl']:.4f}, {step.tokens_per_second:.1f} tokens/s, {step.seconds:.1f} s"
+                )
             return (
                 f"{at} step {step.step}: reward {step.reward_mean:+.3f} ± {step.reward_std:.3f}, length "
                 f"{step.length_mean:.1f}, {step.tokens_per_second:.1f} tokens/s, KL {step.mismatch_kl:.4f}, "

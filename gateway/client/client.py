@@ -99,10 +99,20 @@ class AnamnesisClient:
     # Training
 
     async def start_run(
-        self, preset: str, overrides: Mapping[str, str] | None = None, *, seed: int = 0, run_id: str = ""
+        self,
+        preset: str,
+        overrides: Mapping[str, str] | None = None,
+        *,
+        seed: int = 0,
+        run_id: str = "",
+        stage: trainer_pb2.Stage.ValueType = trainer_pb2.STAGE_UNSPECIFIED,
+        start_from: str = "",
     ) -> trainer_pb2.Run:
-        """`overrides` maps dotted settings to TOML values. The same run_id again is the same run."""
-        spec = trainer_pb2.RunSpec(preset=preset, overrides=overrides, seed=seed)
+        """`overrides` maps dotted settings to TOML values. The same run_id again is the same run.
+
+        `start_from` is a run that succeeded; without one the trainer's own model is the beginning.
+        """
+        spec = trainer_pb2.RunSpec(preset=preset, overrides=overrides, seed=seed, stage=stage, start_from=start_from)
         request = training_pb2.StartRunRequest(spec=spec, run_id=run_id)
         return (await self._call(self._training.StartRun, request, self._call_seconds, reads=False)).run
 

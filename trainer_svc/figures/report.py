@@ -29,7 +29,10 @@ def write_report(
 ) -> list[Path]:
     """Returns the pictures' paths; summary.json lies beside them."""
     directory.mkdir(parents=True, exist_ok=True)
-    pictures = [_learning(directory, history, before, after, held_out), _health(directory, history)]
+    if any("reward_mean" not in point for point in history):
+        pictures = [_supervised(directory, history, general)]
+    else:
+        pictures = [_learning(directory, history, before, after, held_out), _health(directory, history)]
     summary = {
         "steps": len(history),
         "held_out": held_out.as_columns() if held_out else None,
@@ -70,6 +73,26 @@ def _learning(
         )
         _label(bars, title, "", "reward, ±1 SE")
     return _save(figure, directory / "learning.png")
+
+
+def _supervised(directory: Path, history: Sequence[Mapping[str, Any]], general: Mapping[str, Change]) -> Path:
+    """Of a stage without rewards: the loss, the distance from the reference, and perplexities before and after."""
+    figure, (loss, distance, bars) = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
+    steps = [point["step"] for point in history]
+    loss.plot(steps, [point["loss"] for point in history], color=ACCENT, marker="o", markersize=3)
+    _label(loss, "Loss in training", "step", "nats a token")
+    distance.plot(steps, [point["extra"]["reference_kl"] for point in history], color=INK, marker="o", markersize=3)
+    _label(distance, "KL from the frozen reference", "step", "nats a token")
+    perplexities = {name: change for name, change in general.items() if name.startswith("perplexity_")}
+    places = range(len(perplexities))
+    for offset, colour, side in ((-0.2, QUIET, "before"), (0.2, ACCENT, "after")):
+        values = [float(change["before" if side == "before" else "after"]) for change in perplexities.values()]
+        bars.bar([place + offset for place in places], values, width=0.38, color=colour, label=side)
+    bars.set_xticks(list(places), [name.removeprefix("perplexity_") for name in perplexities])
+    if perplexities:
+        bars.legend(frameon=False)
+    _label(bars, "Perplexity, held out", "", "")
+    return _save(figure, directory / "supervised.png")
 
 
 def _health(directory: Path, history: Sequence[Mapping[str, Any]]) -> Path:

@@ -19,7 +19,7 @@ from peft import LoraConfig
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from torch.utils.data import SequentialSampler
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 
 from trainer_svc.config import RunConfig
 from trainer_svc.learner.engine import LORA_TARGETS
@@ -194,6 +194,7 @@ class SupervisedEngine(Learner):
             callbacks=[_AfterEachStep(self)],
         )
         self.trainer.reference = reference
+        self.trainer.remove_callback(PrinterCallback)  # the run's events say it
         self.after_step: AfterStep = lambda result: None
 
     def train(self, rows: Sequence[Row], after_step: AfterStep) -> None:
