@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from service_kit.kafka.checksum import use_native_checksum
 from service_kit.settings import MEBIBYTE
 
 
@@ -51,6 +52,7 @@ class KafkaSettings(BaseModel):
 
 def connection_options(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
     """What kafka-python's producer, consumer and admin client all take."""
+    use_native_checksum()
     options: dict[str, Any] = {
         "bootstrap_servers": [server.strip() for server in settings.bootstrap.split(",")],
         "client_id": client_id,

@@ -5,7 +5,7 @@ Only COMPLETED trajectories train; whatever else comes back is dropped for a nam
 nothing: fewer than two completed, or no spread in their rewards.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from anamnesis.common.v1 import rollout_pb2
@@ -16,13 +16,14 @@ SPREAD = 1e-6
 
 @dataclass(frozen=True)
 class Member:
-    """A trajectory with what training needs of it: tokens, indices of sampled ones, their log-probs and versions."""
+    """A trajectory with what training needs of it: tokens, indices of sampled ones, their log-probs, and the runs of
+    tokens that one version sampled."""
 
     trajectory: rollout_pb2.Trajectory
     token_ids: list[int]
     sampled: list[int]
     logprobs: list[float]
-    versions: list[rollout_pb2.PolicyVersion]
+    runs: list[rollout_pb2.VersionRun]
 
 
 class Malformed(Exception):
@@ -33,7 +34,7 @@ def member(trajectory: rollout_pb2.Trajectory) -> Member:
     token_ids: list[int] = []
     sampled: list[int] = []
     logprobs: list[float] = []
-    versions: list[rollout_pb2.PolicyVersion] = []
+    runs: list[rollout_pb2.VersionRun] = []
     for segment in trajectory.segments:
         if segment.trainable:
             if len(segment.logprobs) != len(segment.token_ids):
@@ -42,14 +43,13 @@ def member(trajectory: rollout_pb2.Trajectory) -> Member:
                 raise Malformed("version runs do not match tokens")
             sampled += range(len(token_ids), len(token_ids) + len(segment.token_ids))
             logprobs += segment.logprobs
-            for run in segment.version_runs:
-                versions += [run.policy_version] * run.token_count
+            runs += segment.version_runs
         token_ids += segment.token_ids
     if not sampled:
         raise Malformed("nothing was sampled")
     if sampled[0] == 0:
         raise Malformed("there is no prompt")
-    return Member(trajectory, token_ids, sampled, logprobs, versions)
+    return Member(trajectory, token_ids, sampled, logprobs, runs)
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,26 @@ class _Pending:
     published_at: float
     received: dict[str, rollout_pb2.Trajectory] = field(default_factory=dict)
     timed_out: bool = False
+    _members: dict[str, Member] = field(default_factory=dict)
+    _judged: tuple[int, int, "Judged"] | None = None
 
     def complete(self) -> bool:
         return self.timed_out or len(self.received) == len(self.request_ids)
+
+    def judged(self, index: int, run_id: str, version: int, staleness: int) -> "Judged":
+        """Judged once for a version, however often admission asks."""
+        known = self._judged
+        if known is None or known[:2] != (version, len(self.received)):
+            found = judge(index, self.request_ids, self.received, run_id, version, staleness, self._member)
+            known = self._judged = (version, len(self.received), found)
+        return known[2]
+
+    def _member(self, trajectory: rollout_pb2.Trajectory) -> Member:
+        """Read once, however many versions the group waits for."""
+        request_id = trajectory.request.request_id
+        if request_id not in self._members:
+            self._members[request_id] = member(trajectory)
+        return self._members[request_id]
 
 
 class Groups:
@@ -110,7 +127,7 @@ class Groups:
     def worth_waiting_for(self, run_id: str, version: int, staleness: int) -> int:
         """Complete groups that will be trained on; the others have given their place back already."""
         return sum(
-            bool(judge(index, group.request_ids, group.received, run_id, version, staleness).members)
+            bool(group.judged(index, run_id, version, staleness).members)
             for index, group in self._pending.items()
             if group.complete()
         )
@@ -122,8 +139,7 @@ class Groups:
         index = min(self._pending)
         if not self._pending[index].complete():
             return None
-        group = self._pending.pop(index)
-        return judge(index, group.request_ids, group.received, run_id, version, staleness)
+        return self._pending.pop(index).judged(index, run_id, version, staleness)
 
 
 def judge(
@@ -133,6 +149,7 @@ def judge(
     run_id: str,
     version: int,
     staleness: int,
+    read: Callable[[rollout_pb2.Trajectory], Member] = member,
 ) -> Judged:
     """Pure: the same records make the same group."""
     outcomes: dict[str, Outcome] = {}
@@ -145,7 +162,7 @@ def judge(
             outcomes[request_id] = Outcome(request_id, DROPPED, drop_reason(trajectory))
         else:
             try:
-                kept = freshen(member(trajectory), run_id, version, staleness)
+                kept = freshen(read(trajectory), run_id, version, staleness)
             except Malformed:
                 outcomes[request_id] = Outcome(request_id, DROPPED, "malformed")
                 continue
@@ -167,15 +184,18 @@ def judge(
 
 def freshen(whole: Member, run_id: str, version: int, staleness: int) -> FreshMember:
     """The per-token backstop to admission: a token of another run or older than η versions is not trained on."""
-    trained, logprobs, ages = [], [], []
-    for index, logprob, sampled_by in zip(whole.sampled, whole.logprobs, whole.versions, strict=True):
+    trained: list[int] = []
+    logprobs: list[float] = []
+    ages = end = 0
+    for run in whole.runs:
+        begin, end = end, end + run.token_count
         # A version of a lost incarnation can be ahead of the checkpoint; it is off-policy, not old.
-        age = max(0, version - sampled_by.step)
-        if sampled_by.run_id == run_id and age <= staleness:
-            trained.append(index)
-            logprobs.append(logprob)
-            ages.append(age)
-    return FreshMember(whole, trained, logprobs, sum(ages) / max(1, len(ages)))
+        age = max(0, version - run.policy_version.step)
+        if run.policy_version.run_id == run_id and age <= staleness:
+            trained += whole.sampled[begin:end]
+            logprobs += whole.logprobs[begin:end]
+            ages += age * run.token_count
+    return FreshMember(whole, trained, logprobs, ages / max(1, len(trained)))
 
 
 def drop_reason(trajectory: rollout_pb2.Trajectory) -> str:

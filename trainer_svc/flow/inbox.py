@@ -58,7 +58,8 @@ class Inbox:
 
     def receive(self, timeout_seconds: float) -> list[Received]:
         """New trajectories of outstanding requests; everything else is counted and passed over."""
-        taken = []
+        taken: list[Received] = []
+        refused: list[Record[rollout_pb2.Trajectory]] = []
         for record in self._log.poll(timeout_seconds):
             place = (record.partition, record.offset)
             request = record.message.request
@@ -67,10 +68,12 @@ class Inbox:
             elif place in self._settled:
                 _ignored.add(1, {"cause": "read_again"})
             elif request.request_id in self._held or self._ledger.outcome(request.request_id) != OUTSTANDING:
-                self._refuse(record)
+                refused.append(record)
             else:
                 with record.processing():
                     taken.append(self._take(record))
+        if refused:
+            self._refuse(refused)
         return taken
 
     def _take(self, record: Record[rollout_pb2.Trajectory]) -> Received:
@@ -95,13 +98,15 @@ class Inbox:
         self._settled = {(p, o) for p, o in self._settled if o >= offsets.get(p, 0)}
         return Bookmark(offsets, sorted(self._settled))
 
-    def _refuse(self, record: Record[rollout_pb2.Trajectory]) -> None:
-        request = record.message.request
-        outcome = self._ledger.outcome(request.request_id)
-        if outcome is None:
-            logger.error("trajectory of a request that was never made", extra={"request_id": request.request_id})
-            _ignored.add(1, {"cause": "unknown_request"})
-            return
-        purpose = rollout_pb2.Purpose.Name(request.purpose).removeprefix("PURPOSE_").lower()
-        self._ledger.duplicate(record.partition, record.offset, purpose)
-        _ignored.add(1, {"cause": "duplicate"})
+    def _refuse(self, records: Iterable[Record[rollout_pb2.Trajectory]]) -> None:
+        duplicates = []
+        for record in records:
+            request = record.message.request
+            if self._ledger.outcome(request.request_id) is None:
+                logger.error("trajectory of a request that was never made", extra={"request_id": request.request_id})
+                _ignored.add(1, {"cause": "unknown_request"})
+                continue
+            purpose = rollout_pb2.Purpose.Name(request.purpose).removeprefix("PURPOSE_").lower()
+            duplicates.append((record.partition, record.offset, purpose))
+            _ignored.add(1, {"cause": "duplicate"})
+        self._ledger.duplicates(duplicates)

@@ -114,11 +114,13 @@ class Ledger:
             (reason, checkpoint, self._run_id, purpose),
         ).rowcount
 
-    def duplicate(self, partition: int, offset: int, purpose: str) -> None:
-        self._db.execute(
-            "INSERT INTO duplicates VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (self._run_id, partition, offset, purpose),
-        )
+    def duplicates(self, found: Iterable[tuple[int, int, str]]) -> None:
+        """Partition, offset and purpose of each; one that is read again counts once."""
+        with transaction(self._db):
+            self._db.executemany(
+                "INSERT INTO duplicates VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                [(self._run_id, *duplicate) for duplicate in found],
+            )
 
     def outstanding(self, purpose: str | None = None) -> list[Entry]:
         rows = self._db.execute(

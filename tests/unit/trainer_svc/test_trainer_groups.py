@@ -1,6 +1,10 @@
 """Which trajectories reach the objective, which are dropped and why, and in which order groups are taken."""
 
+import random
+from collections import Counter
+
 from anamnesis.common.v1 import dialogue_pb2, rollout_pb2
+from trainer_svc.flow.admission import capacity
 from trainer_svc.flow.groups import Groups, judge
 from trainer_svc.records.ledger import DROPPED, TRAINED
 
@@ -99,3 +103,56 @@ def test_groups_are_taken_in_order_whatever_order_they_arrive_in() -> None:
     order = [groups.judge_next(RUN, 0, 1), groups.judge_next(RUN, 0, 1)]
     assert [(group.index, len(group.members)) for group in order if group] == [(0, 0), (1, 2)]
     assert groups.judge_next(RUN, 0, 1) is None
+
+
+def test_a_waiting_group_is_judged_anew_for_each_version_and_after_each_arrival() -> None:
+    groups = Groups()
+    groups.expect(0, ["a", "b", "c"], now=0.0)
+    groups.add(0, trajectory("a", 0.0, step=3))
+    groups.add(0, trajectory("b", 1.0, step=3))
+    groups.time_out(now=30.0, limit=20.0)
+    assert [groups.worth_waiting_for(RUN, version, staleness=1) for version in (3, 4, 4, 5, 4)] == [1, 1, 1, 0, 1]
+    groups.add(0, trajectory("c", 2.0, step=3))  # late, and still of use
+    taken = groups.judge_next(RUN, 4, 1)
+    assert taken is not None and [o.outcome for o in taken.outcomes] == [TRAINED] * 3
+
+
+def test_slow_patients_are_trained_on_as_often_as_they_are_played() -> None:
+    """Episodes of 10 to 200 seconds in random arrival order under admission: the lengths trained are those played."""
+    source = random.Random(3)
+    batch, size, staleness, steps, at_once = 2, 4, 2, 150, 24
+    groups, clock, step, next_group = Groups(), 0.0, 0, 0
+    arriving: list[tuple[float, int, int, str, float]] = []
+    played: dict[str, float] = {}
+    trained: list[float] = []
+    taken = 0
+    while step < steps:
+        free = capacity(
+            max_concurrent=at_once,
+            running=groups.running() * size,
+            staleness=staleness,
+            version=step,
+            batch=batch * size,
+            accepted=(step * batch + taken + groups.worth_waiting_for(RUN, step, staleness)) * size,
+            steps=steps,
+        )
+        for _ in range(free // size):
+            ids = [f"{next_group}/{sample}" for sample in range(size)]
+            groups.expect(next_group, ids, clock)
+            for request_id in ids:
+                played[request_id] = source.choice([10.0, 20.0, 200.0])
+                arriving.append((clock + played[request_id], next_group, step, request_id, source.random()))
+            next_group += 1
+        if (found := groups.judge_next(RUN, step, staleness)) is not None:
+            assert [outcome.reason for outcome in found.outcomes] == [""] * size, "none too late, none too stale"
+            trained += [played[outcome.request_id] for outcome in found.outcomes]
+            taken += 1
+            if taken == batch:
+                step, taken = step + 1, 0
+            continue
+        clock, index, sampled_at, request_id, reward = min(arriving)
+        arriving.remove((clock, index, sampled_at, request_id, reward))
+        groups.add(index, trajectory(request_id, reward, step=sampled_at))
+        groups.time_out(clock, limit=600.0)
+    assert Counter(trained) == Counter(list(played.values())[: len(trained)]), "in the order they were asked for"
+    assert 0.28 < Counter(trained)[200.0] / len(trained) < 0.39

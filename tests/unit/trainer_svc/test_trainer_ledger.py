@@ -54,7 +54,7 @@ def test_every_history_balances_and_a_roll_back_restores_the_checkpoint(database
                     checkpoint += 1
                     at_checkpoint = dict(outcomes)
                 case "duplicate":
-                    ledger.duplicate(0, source.randint(0, 3), "train")
+                    ledger.duplicates([(0, source.randint(0, 3), "train")])
                 case "crash":
                     ledger.roll_back(checkpoint)
                     outcomes = dict(at_checkpoint)
@@ -95,7 +95,7 @@ def test_requests_that_the_log_may_not_have_are_known(database: sqlite3.Connecti
 
 def test_reading_a_duplicate_twice_counts_it_once(database: sqlite3.Connection) -> None:
     ledger = Ledger(database, "r")
-    ledger.duplicate(0, 5, "train")
-    ledger.duplicate(0, 5, "train")
-    ledger.duplicate(1, 5, "train")
+    ledger.duplicates([(0, 5, "train")])
+    ledger.duplicates([(0, 5, "train")])
+    ledger.duplicates([(1, 5, "train")])
     assert ledger.accounts()[0].duplicates == 2
