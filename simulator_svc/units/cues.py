@@ -31,6 +31,8 @@ class Cues:
     orders: re.Pattern[str]
     # With a finding or a test beside it an order, whatever the verb: "I'd like to swab a blister".
     intents: re.Pattern[str]
+    # Without a predicate these order what is named: "bloods, please", "order an echo".
+    imperatives: re.Pattern[str]
     # With one of these it is a sentence, and no bare list of tests.
     predicates: re.Pattern[str]
     examines: re.Pattern[str]
@@ -93,6 +95,7 @@ def question_cues() -> Cues:
         more_categories=tuple(map(Category, data["more"]["categories"])),
         orders=phrase_pattern(orders),
         intents=phrase_pattern([*data["order_starts"], *data["order_intents"]]),
+        imperatives=phrase_pattern(data["imperatives"]),
         predicates=phrase_pattern(data["predicates"]),
         examines=phrase_pattern(data["examines"]),
         all_tests=phrase_pattern(data["all_tests"]),

@@ -16,7 +16,7 @@ _BLOOD = frozenset({"blood", "bloods", "serum", "plasma", "level", "levels"})
 
 
 def is_order(index: CaseIndex, sentence: str, spoken: str) -> bool:
-    """It says that something is or will be done, or names a test and nothing else: "a full blood count, please".
+    """It says that something is or will be done, or asks for a test with no verb: "a full blood count, please".
 
     `spoken`: the sentence as bare words, without what may stand before the question.
     """
@@ -29,9 +29,8 @@ def is_order(index: CaseIndex, sentence: str, spoken: str) -> bool:
     named = bool(topics) or (not asks and bool(index.named(spoken, index.probed)))
     if cues.intents.search(spoken):
         return named
-    tests = any(known.kinds[topic] is not Kind.EXAM for topic in topics)
     is_sentence = cues.predicates.search(spoken) or cues.openers.search(spoken)
-    return not asks and not is_sentence and (tests or (named and spoken.endswith("please")))
+    return named and not asks and not is_sentence and bool(cues.imperatives.search(spoken))
 
 
 def ordered_facts(index: CaseIndex, sentence: str) -> Called:

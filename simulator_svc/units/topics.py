@@ -17,8 +17,7 @@ from typing import Any
 
 _TOPICS = Path(__file__).parent / "data" / "topics.toml"
 # Shorter words have too many neighbours: "tough" is no misspelt cough.
-_LEAST_LETTERS = 5
-_LEAST_MEANT = 6
+_LEAST_LETTERS = 6
 # The slips of a word are some sixty times its letters; no word of the table is longer.
 _MOST_LETTERS = 24
 
@@ -150,7 +149,7 @@ def topics_of(kinds: tuple[Kind, ...]) -> Topics:
 
 @lru_cache(maxsize=4096)
 def _corrected(vocabulary: frozenset[str], word: str) -> str:
-    near = {meant for meant in _one_slip(word) & vocabulary if len(meant) >= _LEAST_MEANT}
+    near = _one_slip(word) & vocabulary
     return next(iter(near)) if len(near) == 1 else word
 
 
