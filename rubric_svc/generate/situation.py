@@ -17,7 +17,7 @@ from rubric_svc.judge.verifiable import find
 from rubric_svc.model import Case, Check, Dialogue, Fact, Persona, Scope, Speaker
 
 # A turn is a conversation, not a form: what is asked beyond so many questions or topics earns nothing.
-MOST_ASKED = "most=3"
+MOST_ASKED = "most=6"
 
 
 @dataclass(frozen=True, slots=True)

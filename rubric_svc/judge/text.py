@@ -23,7 +23,7 @@ _AUXILIARY = (
     r"(?:do|does|did|is|are|was|were|am|have|has|had|can|could|would|will|should|may|might|"
     r"don't|doesn't|didn't|isn't|aren't|wasn't|weren't|haven't|hasn't|hadn't|can't|couldn't|won't)"
 )
-_SUBJECT = r"(?:you|your|it|this|that|these|those|there|the|they|he|she|i|we|any|anyone|anything|either|someone)"
+_SUBJECT = r"(?:you|your|it|this|that|these|those|there|the|they|he|she|i|we|any|anyone|anybody|anything|either|someone|somebody)"
 # What stands between the question word and the verb of a question: "how bad is", not "what I think is".
 _BETWEEN = (
     r"(?:(?!(?:i|you|we|he|she|it|they|the|this|that|these|those|a|an|your|my|our|his|her|their)\b)[a-z]+\s+){0,4}?"
@@ -32,7 +32,7 @@ _BETWEEN = (
 _INTERROGATIVE = (
     rf"(?:(?:when|where|why|who|what|which|how)\s+{_BETWEEN}{_AUXILIARY}\b|(?:what|where|how|when|who)'s\b|"
     rf"(?:what|which|who)\s+(?:makes|helps|brings|brought|seems|happens|happened|caused|triggers|other|else)\b|"
-    rf"(?:how|what)\s+about\b|{_AUXILIARY}\s+(?:not\s+)?{_SUBJECT}\b|(?:any|anything|anyone)\s+\w+|"
+    rf"(?:how|what)\s+about\b|(?:what|which)\s+(?:sort|kind|type|colour|color|part|side)s?\s+of\b|{_AUXILIARY}\s+(?:not\s+)?{_SUBJECT}\b|(?:any|anything|anyone|anybody)\s+\w+|"
     rf"in\s+(?:what|which)\s+\w+|(?:since|for|from|to|at|on)\s+(?:when|which|what|how)\b)"
 )
 _REQUEST = (
@@ -50,8 +50,10 @@ _CLAUSE_START = (
 _ASKS = re.compile(rf"{_CLAUSE_START}(?P<start>{_INTERROGATIVE}|{_REQUEST})", re.I)
 _ASKS_ANYWHERE = re.compile(rf"\b(?P<start>{_REQUEST}|{_INTERROGATIVE})", re.I)
 _NOT_ASKED = re.compile(r"\b(?:not|n't|never|without|no need to)\s+(?:\w+\s+){0,3}$", re.I)
-# "When you get home ..." and "Any questions can wait" are statements unless marked.
-_BARE = re.compile(r"^(?:any|anything|anyone|how about|what about)\b", re.I)
+# "When you get home ...", "From what you say ..." and "Any questions can wait" are statements unless marked.
+_BARE = re.compile(
+    r"^(?:any|anything|anyone|anybody|how about|what about|(?:since|for|from|to|at|on) (?:when|which|what|how))\b", re.I
+)
 
 _NEGATION = re.compile(
     r"\b(?:no|not|never|without|nor|neither|cannot|rule(?:s|d)?\s+out|ruling\s+out|exclud(?:e|es|ed|ing)|unlikely|"
@@ -65,8 +67,15 @@ _NEGATED_AFTER = re.compile(
     re.I,
 )
 _TURNING_POINT = re.compile(r"[;:]|\b(?:but|however|although|though|yet|so|because|and\s+(?:i|we|you|it|this)\b)", re.I)
-_REACH = 6
-_ELLIPTIC_WORDS = 6
+REACH = 6
+_ELLIPTIC_WORDS = 9
+_ELLIPTIC_COMMAS = 2
+# What leads up to the first clause that asks belongs to it, unless it states something itself.
+_STATES = re.compile(
+    r"\b(?:i|i'm|i'll|i'd|i've|you're|you've|you'll|we'll|that's|it's|we|you|he|she|they|it|this|that|is|are|was|were|will|have|has)\b",
+    re.I,
+)
+_LONGEST_LEAD = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,8 @@ class Question:
     @property
     def clear(self) -> bool:
         """Can be answered: formed, or a short one ("Any fever?", "Worse at night?"), not a list of key words."""
-        return self.formed or ("," not in self.text and 2 <= len(words(self.text)) <= _ELLIPTIC_WORDS)
+        short = 2 <= len(words(self.text)) <= _ELLIPTIC_WORDS and self.text.count(",") <= _ELLIPTIC_COMMAS
+        return self.formed or short
 
 
 def plain(text: str) -> str:
@@ -143,6 +153,8 @@ def questions(text: str) -> tuple[Question, ...]:
         if sentence.marked and not formed:
             starts = [0]
         starts = _separate(sentence.text, starts)
+        if sentence.marked and starts and _leads_up(sentence.text[: starts[0]]):
+            starts[0] = 0
         for start, end in pairwise([*starts, len(sentence.text)]):
             span = Span(sentence.span.start + start, sentence.span.start + end)
             found.append(Question(span, text[span.start : span.end], sentence.span, formed))
@@ -156,6 +168,11 @@ def _truly_asks(sentence: Sentence, match: re.Match[str]) -> bool:
     return not _NOT_ASKED.search(sentence.text[:start])
 
 
+def _leads_up(lead: str) -> bool:
+    """ "And your parents, any trouble there?" asks about the parents, "I see, any trouble?" does not ask about seeing."""
+    return len(lead.split()) <= _LONGEST_LEAD and not _STATES.search(lead)
+
+
 def _separate(text: str, starts: list[int]) -> list[int]:
     """ "Can you tell me when it started" asks once: starts less than four words apart are one question."""
     kept: list[int] = []
@@ -165,7 +182,7 @@ def _separate(text: str, starts: list[int]) -> list[int]:
     return kept
 
 
-def negated(sentence: str, start: int, end: int, reach: int = _REACH) -> bool:
+def negated(sentence: str, start: int, end: int, reach: int = REACH) -> bool:
     """Whether what stands at [start, end) of the sentence is denied, up to `reach` words before or just after."""
     before = sentence[:start]
     turns = list(_TURNING_POINT.finditer(before))

@@ -15,7 +15,7 @@ from rubric_svc.judge import lexicon
 from rubric_svc.judge.evidence import DoctorTurn, Evidence
 from rubric_svc.judge.lexicon import TermList
 from rubric_svc.judge.terms import compile_term
-from rubric_svc.judge.text import Sentence, Span, negated, questions, sentences
+from rubric_svc.judge.text import REACH, Sentence, Span, negated, questions, sentences
 
 SHARE = "share"
 _OPTION = re.compile(r"^([a-z_]+)=(\d+(?:\.\d+)?)$")
@@ -148,13 +148,13 @@ def hits_in(text: str, span: Span, terms: Terms) -> Iterator[Span]:
         yield Span(span.start + hit.start(), span.start + hit.end())
 
 
-def affirmed(turn: DoctorTurn, terms: Terms) -> Iterator[tuple[Sentence, Span]]:
-    """Hits that the doctor states: not denied, and not inside a question."""
+def affirmed(turn: DoctorTurn, terms: Terms, reach: int = REACH) -> Iterator[tuple[Sentence, Span]]:
+    """Hits that the doctor states: not denied up to `reach` words before, and not inside a question."""
     asked = questions(turn.text)
     for sentence in sentences(turn.text):
         for hit in terms.hits(sentence.text):
             span = Span(sentence.span.start + hit.start(), sentence.span.start + hit.end())
-            if negated(sentence.text, hit.start(), hit.end()):
+            if negated(sentence.text, hit.start(), hit.end(), reach):
                 continue
             if any(q.span.start <= span.start < q.span.end for q in asked):
                 continue

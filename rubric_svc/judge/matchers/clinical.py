@@ -11,13 +11,22 @@ from rubric_svc.judge.text import Span, negated, questions, sentences
 
 _DOSE = re.compile(
     r"\b\d+(?:[.,]\d+)?\s*(?:-\s*\d+\s*)?(?:mg|mcg|micrograms?|milligrams?|grams?|g|ml|units?|iu|tablets?|pills?|capsules?|puffs?|drops)\b"
+    r"|\b(?:one|two|three|four|five|a|half a)?\s*hundred\s+(?:and\s+\w+\s+)?(?:mg|milligrams?|micrograms?)\b"
+    r"|\b(?:one|two|three|four|five|ten|twenty|thirty|forty|fifty|half a)\s+(?:mg|milligrams?|micrograms?|grams?|drops|spoons?)\b"
     r"|\b(?:one|two|three|half a)\s+(?:tablets?|pills?|capsules?|puffs?)\b",
     re.I,
 )
 _OF_A_DRUG = re.compile(r"mg|mcg|microgram|milligram|puff|iu", re.I)
+_ASKED_BEFORE = re.compile(
+    r"\b(?:have|has|had|did|do|does|was|were) (?:you|he|she|they|it|anyone|anybody|your)\b", re.I
+)
+_SO_IT_IS = re.compile(
+    r"[\s,]*(?:is|it is|that's|that is|it's)?\s*(?:what|is what) (?:you have|you've got|this is|it is|we have here)",
+    re.I,
+)
 _REPORTED = re.compile(
-    r"\b(?:you(?:'re| are| were)(?: currently| already)? (?:taking|on)|"
-    r"you (?:take|took|have been|mentioned|said|told))\b",
+    r"\b(?:you(?:'re| are| were)(?: currently| already)? (?:taking|on)|you already take|you took|"
+    r"you(?:'ve| have) (?:been|had|taken)|you (?:mentioned|said|told)|so you take)\b",
     re.I,
 )
 
@@ -44,9 +53,12 @@ def premature_diagnosis(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> S
     certainty = phrases("certainty")
     for sentence, span in affirmed(turn, conditions):
         before = sentence.text[: span.start - sentence.span.start]
+        after = sentence.text[span.end - sentence.span.start :]
         if any(phrases("not_own_finding").hits(sentence.text)):
             continue
         if any(not negated(before, hit.start(), hit.end()) for hit in certainty.hits(before)):
+            return span
+        if _SO_IT_IS.match(after):
             return span
     return None
 
@@ -61,7 +73,7 @@ def orders(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
             before = sentence.text[:start]
             if negated(sentence.text, start, span.end - sentence.span.start):
                 continue
-            if any(will.hits(before)):
+            if any(will.hits(before)) and not _ASKED_BEFORE.search(before):
                 return span
     return None
 

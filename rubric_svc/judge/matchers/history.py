@@ -10,7 +10,7 @@ from rubric_svc.judge.matchers.base import Terms, earliest, hits_in, matcher
 from rubric_svc.judge.terms import occurrences
 from rubric_svc.judge.text import Question, Span, questions, words
 
-_ALIKE = 0.65
+_ALIKE = 0.6
 
 
 @matcher(options=("most",), needs_terms=True)

@@ -13,13 +13,15 @@ _LISTED = re.compile(r"^\s*(?:\d+[.)]|[-*\u2022])\s+", re.M)
 _AVOIDED = re.compile(r"\b(?:avoid|stay away from|keep away from)\s+(?:\w+\s+){0,3}$", re.I)
 _BLANK = re.compile(r"\[[A-Za-z][A-Za-z' ]{1,30}\]|<[a-z][a-z' ]{1,30}>|_{3,}", re.I)
 _COPIED_WORDS = 8
-_LONG_WORD = 4
+_LONG_WORD, _SHORTEST_TAKEN_UP = 4, 3
+# "To hear that and not be able to help, that's awful" denies nothing.
+_DENIED = 2
 
 
 @matcher(default="empathy")
 def empathy(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
     """Words that take up what the patient feels; not denied, and not an excuse."""
-    return earliest(span for _, span in affirmed(turn, terms))
+    return earliest(span for _, span in affirmed(turn, terms, reach=_DENIED))
 
 
 @matcher(default="reassurance")
@@ -93,14 +95,19 @@ def role_inversion(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span |
 
 @matcher(default="stop_words")
 def refers_to_patient(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
-    """Takes up a word of what the patient has just said."""
-    said = {_stem(w) for w in words(evidence.patient_before(turn)) if len(w) >= _LONG_WORD and not any(terms.hits(w))}
+    """Takes up a word of what the patient has just said, or what the patient feels."""
+    said = {
+        _stem(w)
+        for w in words(evidence.patient_before(turn))
+        if len(w) >= _SHORTEST_TAKEN_UP and not any(terms.hits(w))
+    }
     spans = (
         Span(match.start(), match.end())
         for match in re.finditer(r"[A-Za-z0-9']+", turn.text)
         if _stem(match.group().lower()) in said
     )
-    return earliest(spans)
+    felt = empathy(evidence, turn, phrases("empathy")) if said else None
+    return earliest(spans) or felt
 
 
 def _stem(word: str) -> str:

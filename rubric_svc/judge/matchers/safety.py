@@ -30,6 +30,13 @@ def escalates(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None
     return earliest(span for sentence, span in affirmed(turn, terms) if not any(condition.hits(sentence.text)))
 
 
+@matcher()
+def seeks_help(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
+    """Says when and where to seek help, or sends the patient to urgent care."""
+    net = safety_net(evidence, turn, phrases("safety_action"))
+    return net or escalates(evidence, turn, phrases("emergency"))
+
+
 @matcher(default="false_reassurance")
 def false_reassurance(evidence: Evidence, turn: DoctorTurn, terms: Terms) -> Span | None:
     """Promises an outcome or plays the complaint down before it is known. The phrases hold their own "not"."""

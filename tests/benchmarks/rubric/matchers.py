@@ -15,14 +15,18 @@ from rich.console import Console
 from rich.table import Table
 
 from rubric_svc.agreement import Pair, measure
+from rubric_svc.generate.situation import MOST_ASKED
 from rubric_svc.generate.templates import built_in
 from rubric_svc.judge.evidence import Evidence
 from rubric_svc.judge.labelled import Labelled, Part, read
 from rubric_svc.judge.verifiable import verdict
-from rubric_svc.model import Outcome, Verdict
+from rubric_svc.model import Check, Outcome, Verdict
 
 FILE = Path(__file__).parent.parent / "labels" / "verdicts.jsonl"
-CHECKS = {t.template_id: t.check for t in built_in().general if not any(s.startswith("{") for s in t.check.terms)}
+MATCHED = (*built_in().general, *built_in().library)
+CHECKS = {t.template_id: t.check for t in MATCHED if not any(s.startswith("{") for s in t.check.terms)}
+# Since the labelling these have lost their matcher: they need judgement, so the judge model answers them.
+UNMATCHED = {t.template_id for t in built_in().model}
 OUTCOME = {True: Outcome.MET, False: Outcome.NOT_MET}
 
 
@@ -39,6 +43,7 @@ class Measured:
 
 
 def split(pairs: Sequence[Labelled]) -> dict[str, list[Labelled]]:
+    pairs = [pair for pair in pairs if pair.criterion.criterion_id not in UNMATCHED]
     return {
         "development": [pair for pair in pairs if pair.part is not Part.HELD_OUT],
         "held out": [pair for pair in pairs if pair.part is Part.HELD_OUT],
@@ -47,8 +52,11 @@ def split(pairs: Sequence[Labelled]) -> dict[str, list[Labelled]]:
 
 def judged(pair: Labelled) -> Verdict:
     """By the criterion's check as the library has it now; one with a case's own words keeps those of the file."""
-    own = CHECKS.get(pair.criterion.criterion_id)
-    criterion = replace(pair.criterion, check=own) if own else pair.criterion
+    filed = pair.criterion.check
+    own = CHECKS.get(pair.criterion.criterion_id) or Check(
+        filed.matcher, tuple(MOST_ASKED if term.startswith("most=") else term for term in filed.terms)
+    )
+    criterion = replace(pair.criterion, check=own)
     return verdict(criterion, Evidence.of(pair.dialogue, pair.scope))
 
 

@@ -158,7 +158,7 @@ def test_a_case_without_tests_has_no_criterion_on_them() -> None:
 def test_cues_that_look_like_matcher_syntax_are_left_out() -> None:
     odd = Case("odd", (Fact("on", Category.ONSET, "A week ago.", cues=("@empathy", "share=2", "...", "last week")),))
     terms = next(c for c in rubric(case=odd).criteria if c.criterion_id == "topic.onset").check.terms
-    assert terms == ("most=3", "@onset", "last week")
+    assert terms == ("most=6", "@onset", "last week")
 
 
 def test_a_good_turn_beats_a_plain_question_beats_a_statement() -> None:
