@@ -34,14 +34,15 @@ def train(
 ) -> None:
     """Train on labelled verdicts and on the built-in constructed replies; measured on the third that is held out.
 
-    The format of the JSONL stands in rubric_svc/judge/labelled.py. A pair's id decides its part for good.
+    The format of the JSONL stands in rubric_svc/judge/labelled.py. A pair's ids decide its part for good; beside
+    labels the constructed replies are for training alone.
     """
     from rich.console import Console
 
     from rubric_svc.judge.head import save_head
-    from rubric_svc.judge.labelled import constructed, read
+    from rubric_svc.judge.labelled import Part, constructed, read
 
-    pairs = [*constructed(), *(pair for file in labels or () for pair in read(file))]
+    pairs = [*constructed(Part.TRAIN if labels else None), *(pair for file in labels or () for pair in read(file))]
     head = asyncio.run(_train(name, pairs, frozen, turns))
     directory = save_head(head, store)
     console = Console()

@@ -8,8 +8,9 @@ A file holds one JSON object a line:
      "criterion_id": "empathy", "text": "...", "points": 5,
      "label": "met"}                                        or "not_met"
 
-In place of label there may be "first" and "second", by two people who did not see each other's: a pair on which they
-differ has no label. Invariant: the part of a pair is a function of its id alone, so a held-out pair stays one.
+A "dialogue_id" keeps all pairs of one dialogue in one part. In place of label there may be "first" and "second", by two
+people who did not see each other's: a pair on which they differ has no label. Invariant: the part of a pair is a
+function of its ids alone, so a held-out pair stays one.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ class Labelled:
     dialogue: Dialogue
     scope: Scope
     labels: tuple[bool, ...]
+    dialogue_id: str = ""
+    always: Part | None = None
+    """The part that it belongs to whatever its id."""
 
     @property
     def met(self) -> bool | None:
@@ -58,7 +62,7 @@ class Labelled:
 
     @property
     def part(self) -> Part:
-        return part(self.pair_id)
+        return self.always or part(self.dialogue_id or self.pair_id)
 
 
 def part(pair_id: str) -> Part:
@@ -96,10 +100,11 @@ def _labelled(row: dict[str, Any]) -> Labelled:
         tuple(Turn(Speaker(turn["speaker"]), turn["text"]) for turn in row["dialogue"]),
         _SCOPES[row["scope"]],
         tuple(_LABELS[label] for label in labels),
+        row.get("dialogue_id", ""),
     )
 
 
-def constructed() -> list[Labelled]:
+def constructed(always: Part | None = None) -> list[Labelled]:
     """Replies built to satisfy or violate each criterion that the judge model answers."""
     templates = {template.template_id: template for template in built_in().model}
     found = []
@@ -110,7 +115,7 @@ def constructed() -> list[Labelled]:
             for index, reply in enumerate(row[key]):
                 dialogue = (Turn(Speaker.PATIENT, row.get("patient", _OPENING)), Turn(Speaker.DOCTOR, reply))
                 pair_id = f"constructed.{name}.{key}.{index}"
-                found.append(Labelled(pair_id, criterion, dialogue, Scope.LAST_DOCTOR_TURN, (met,)))
+                found.append(Labelled(pair_id, criterion, dialogue, Scope.LAST_DOCTOR_TURN, (met,), "", always))
     return found
 
 

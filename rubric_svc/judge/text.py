@@ -23,7 +23,10 @@ _AUXILIARY = (
     r"(?:do|does|did|is|are|was|were|am|have|has|had|can|could|would|will|should|may|might|"
     r"don't|doesn't|didn't|isn't|aren't|wasn't|weren't|haven't|hasn't|hadn't|can't|couldn't|won't)"
 )
-_SUBJECT = r"(?:you|your|it|this|that|these|those|there|the|they|he|she|i|we|any|anyone|anybody|anything|either|someone|somebody)"
+_SUBJECT = (
+    r"(?:you|your|it|this|that|these|those|there|the|they|he|she|i|we|"
+    r"any|anyone|anybody|anything|either|someone|somebody)"
+)
 # What stands between the question word and the verb of a question: "how bad is", not "what I think is".
 _BETWEEN = (
     r"(?:(?!(?:i|you|we|he|she|it|they|the|this|that|these|those|a|an|your|my|our|his|her|their)\b)[a-z]+\s+){0,4}?"
@@ -72,7 +75,8 @@ _ELLIPTIC_WORDS = 9
 _ELLIPTIC_COMMAS = 2
 # What leads up to the first clause that asks belongs to it, unless it states something itself.
 _STATES = re.compile(
-    r"\b(?:i|i'm|i'll|i'd|i've|you're|you've|you'll|we'll|that's|it's|we|you|he|she|they|it|this|that|is|are|was|were|will|have|has)\b",
+    r"\b(?:i|i'm|i'll|i'd|i've|you're|you've|you'll|we'll|that's|it's|we|you|he|she|they|it|this|that|"
+    r"is|are|was|were|will|have|has)\b",
     re.I,
 )
 _LONGEST_LEAD = 10
@@ -169,7 +173,7 @@ def _truly_asks(sentence: Sentence, match: re.Match[str]) -> bool:
 
 
 def _leads_up(lead: str) -> bool:
-    """ "And your parents, any trouble there?" asks about the parents, "I see, any trouble?" does not ask about seeing."""
+    """ "And your parents, any trouble?" asks about the parents; in "I see, any trouble?" only the rest asks."""
     return len(lead.split()) <= _LONGEST_LEAD and not _STATES.search(lead)
 
 

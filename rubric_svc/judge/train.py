@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from rubric_svc.agreement import Pair, measure
 from rubric_svc.judge.evidence import Evidence
-from rubric_svc.judge.features import Embedder, features
+from rubric_svc.judge.exemplars import Exemplars
+from rubric_svc.judge.features import Embedder, Seen, see
 from rubric_svc.judge.head import Head, Manifest, sigmoid
 from rubric_svc.judge.labelled import Labelled, Part
 from rubric_svc.judge.model import ModelJudge
@@ -33,12 +34,17 @@ class Untrainable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of features with their labels; `yes` is the judge model's own probability."""
+    """What was seen of each pair, with its label; `yes` is the judge model's own probability."""
 
-    x: NDArray[np.float32]
+    seen: tuple[Seen, ...]
     y: Array
     yes: Array
     parts: tuple[Part, ...]
+    dialogues: tuple[str, ...]
+
+    @property
+    def criteria(self) -> list[str]:
+        return [one.criterion_id for one in self.seen]
 
     def of(self, part: Part) -> Table:
         return self._kept([one is part for one in self.parts])
@@ -47,10 +53,23 @@ class Table:
         """Without those rows of the part for which `rows` says so."""
         return self._kept([not (one is part and out) for one, out in zip(self.parts, rows, strict=True)])
 
+    def exemplars(self) -> Exemplars:
+        return Exemplars.from_seen(self.seen, [bool(y) for y in self.y], self.dialogues)
+
+    def x(self, exemplars: Exemplars) -> NDArray[np.float32]:
+        """[rows, columns]. No row is held against its own dialogue."""
+        pairs = zip(self.seen, self.dialogues, strict=True)
+        return np.stack([exemplars.row(seen, dialogue) for seen, dialogue in pairs])
+
     def _kept(self, rows: Sequence[bool]) -> Table:
-        keep = np.asarray(rows, dtype=bool)
-        parts = tuple(one for one, kept in zip(self.parts, rows, strict=True) if kept)
-        return Table(self.x[keep], self.y[keep], self.yes[keep], parts)
+        at = [index for index, keep in enumerate(rows) if keep]
+        return Table(
+            tuple(self.seen[i] for i in at),
+            self.y[at],
+            self.yes[at],
+            tuple(self.parts[i] for i in at),
+            tuple(self.dialogues[i] for i in at),
+        )
 
 
 async def table(
@@ -60,20 +79,26 @@ async def table(
     pairs = [pair for pair in pairs if pair.met is not None]
     places = asyncio.Semaphore(_AT_ONCE)
 
-    async def row(pair: Labelled) -> tuple[NDArray[np.float32], float]:
+    async def row(pair: Labelled) -> tuple[Seen, float]:
         async with places:
             (verdict,) = await judge.judge([pair.criterion], pair.dialogue, pair.scope)
             if verdict.outcome is Outcome.UNGRADED:
                 raise Untrainable(f"{pair.pair_id}: {verdict.explanation}")
             evidence = Evidence.of(pair.dialogue, pair.scope)
-            x = await features([pair.criterion], evidence, [verdict.probability], embedder, judge.limit_seconds)
+            (seen,) = await see([pair.criterion], evidence, [verdict.probability], embedder, judge.limit_seconds)
             progress()
-            return x[0], verdict.probability
+            return seen, verdict.probability
 
     rows = await asyncio.gather(*(row(pair) for pair in pairs))
     labels = np.asarray([float(bool(pair.met)) for pair in pairs])
     yes = np.asarray([probability for _, probability in rows])
-    return Table(np.stack([x for x, _ in rows]), labels, yes, tuple(pair.part for pair in pairs))
+    return Table(
+        tuple(seen for seen, _ in rows),
+        labels,
+        yes,
+        tuple(pair.part for pair in pairs),
+        tuple(pair.dialogue_id or pair.pair_id for pair in pairs),
+    )
 
 
 def train_and_measure(rows: Table, name: str) -> Head:
@@ -84,10 +109,11 @@ def train_and_measure(rows: Table, name: str) -> Head:
     measured: dict[str, float] = {}
     if len(held_out.y):
         calibrating = rows.of(Part.CALIBRATE)
+        given = head.judge(held_out.seen)
         untrained = best_threshold(calibrating.yes, calibrating.y)
         most = float(rows.of(Part.TRAIN).y.mean() >= 0.5)
         measured = {
-            "macro_f1": macro_f1(head.probabilities(held_out.x) >= head.manifest.threshold, held_out.y),
+            "macro_f1": macro_f1(given >= head.manifest.threshold, held_out.y),
             "untrained_macro_f1": macro_f1(held_out.yes >= 0.5, held_out.y),
             "untrained_calibrated_macro_f1": macro_f1(held_out.yes >= untrained, held_out.y),
             "majority_macro_f1": macro_f1(np.full(len(held_out.y), bool(most)), held_out.y),
@@ -101,20 +127,33 @@ def train(rows: Table, name: str) -> Head:
     for part in (fitted, calibrating):
         if len(part.y) < 8 or len(set(part.y.tolist())) < 2:
             raise Untrainable("each part needs at least 8 pairs, of both labels")
-    mean = fitted.x.mean(axis=0)
-    scale = np.maximum(fitted.x.std(axis=0), 1e-3)
-    z = ((fitted.x - mean) / scale).astype(np.float64)
+    exemplars = fitted.exemplars()
+    x, held = fitted.x(exemplars), calibrating.x(exemplars)
+    mean, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-3)
+    names = sorted(set(fitted.criteria))
+    spread = _spread(((x - mean) / scale).astype(np.float64), [names.index(name) for name in fitted.criteria])
+    first = Manifest(name, 1.0, 0.0, 0.5, names, list(exemplars.criteria))
     heads = []
     for penalty in PENALTIES:
-        w, b = _logistic(z, fitted.y, penalty)
-        head = Head(w.astype(np.float32), float(np.float32(b)), mean, scale, Manifest(name, 1.0, 0.0, 0.5))
-        logits = head.logits(calibrating.x).astype(np.float64)
+        w, b = _logistic(spread, fitted.y, penalty)
+        shared, own = np.split(w.astype(np.float32), [len(mean)])
+        own = own.reshape(len(names), len(mean) + 1)
+        head = Head(shared, float(np.float32(b)), own, mean, scale, exemplars, first)
+        logits = head.logits(held, calibrating.criteria).astype(np.float64)
         slope, intercept = platt(logits, calibrating.y)
         loss = _log_loss(sigmoid(slope * logits + intercept), calibrating.y)
         heads.append((loss, penalty, replace(head, manifest=replace(head.manifest, slope=slope, intercept=intercept))))
     _, _, best = min(heads, key=lambda one: one[:2])
-    threshold = best_threshold(best.probabilities(calibrating.x), calibrating.y)
+    threshold = best_threshold(best.probabilities(held, calibrating.criteria), calibrating.y)
     return replace(best, manifest=replace(best.manifest, threshold=threshold))
+
+
+def _spread(z: Array, criteria: Sequence[int]) -> Array:
+    """[rows, columns + criteria (columns + 1)]: z, and again with a one in its criterion's own place (Daumé 2007)."""
+    rows, columns = z.shape
+    own = np.zeros((rows, max(criteria) + 1, columns + 1))
+    own[np.arange(rows), criteria] = np.concatenate([z, np.ones((rows, 1))], axis=1)
+    return np.concatenate([z, own.reshape(rows, -1)], axis=1)
 
 
 def _logistic(z: Array, y: Array, penalty: float) -> tuple[Array, float]:

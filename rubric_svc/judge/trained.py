@@ -1,4 +1,4 @@
-"""Verdicts by a trained judge: a head on the frozen deployment's embeddings and the judge model's P(Yes).
+"""Verdicts by a trained judge: a head on the frozen deployment's embeddings, its exemplars and P(Yes).
 
 Invariant: as with the model's own verdicts, only a well-formed probability becomes met or not_met; what the model or
 the embeddings do not answer is ungraded with the reason.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from opentelemetry import trace
 
 from rubric_svc.judge.evidence import Evidence
-from rubric_svc.judge.features import Embedder, features
+from rubric_svc.judge.features import Embedder, see
 from rubric_svc.judge.head import Head
 from rubric_svc.judge.model import ModelJudge, ungraded
 from rubric_svc.model import Criterion, Dialogue, Outcome, Scope, Verdict
@@ -37,7 +37,7 @@ class TrainedJudge:
             if not graded:
                 return asked
             try:
-                x = await features(
+                seen = await see(
                     [verdict.criterion for verdict in graded],
                     Evidence.of(dialogue, scope),
                     [verdict.probability for verdict in graded],
@@ -49,7 +49,7 @@ class TrainedJudge:
                 return [ungraded(criterion, error.reason) for criterion in criteria]
             given = {
                 verdict.criterion.criterion_id: self._verdict(verdict, float(probability))
-                for verdict, probability in zip(graded, self.head.probabilities(x), strict=True)
+                for verdict, probability in zip(graded, self.head.judge(seen), strict=True)
             }
             return [given.get(verdict.criterion.criterion_id, verdict) for verdict in asked]
 

@@ -12,7 +12,8 @@ from rubric_svc.judge.text import Span, negated, questions, sentences
 _DOSE = re.compile(
     r"\b\d+(?:[.,]\d+)?\s*(?:-\s*\d+\s*)?(?:mg|mcg|micrograms?|milligrams?|grams?|g|ml|units?|iu|tablets?|pills?|capsules?|puffs?|drops)\b"
     r"|\b(?:one|two|three|four|five|a|half a)?\s*hundred\s+(?:and\s+\w+\s+)?(?:mg|milligrams?|micrograms?)\b"
-    r"|\b(?:one|two|three|four|five|ten|twenty|thirty|forty|fifty|half a)\s+(?:mg|milligrams?|micrograms?|grams?|drops|spoons?)\b"
+    r"|\b(?:one|two|three|four|five|ten|twenty|thirty|forty|fifty|half a)\s+"
+    r"(?:mg|milligrams?|micrograms?|grams?|drops|spoons?)\b"
     r"|\b(?:one|two|three|half a)\s+(?:tablets?|pills?|capsules?|puffs?)\b",
     re.I,
 )

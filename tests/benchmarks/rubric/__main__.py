@@ -80,7 +80,7 @@ def affinity_figures(stack: LocalStack, console: Console) -> Figures:
 
 
 def judge_figures(stack: LocalStack, console: Console) -> Figures:
-    return asyncio.run(judging.measure(stack.targets[REPLICAS[0]], console))
+    return asyncio.run(judging.measure(",".join(stack.targets[name] for name in REPLICAS), console))
 
 
 class Run:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from rubric_svc.judge import labelled
+from rubric_svc.judge.features import Seen
 from rubric_svc.judge.head import MANIFEST, TENSORS, Head, WrongHead, load_head, save_head
 from rubric_svc.judge.labelled import Labelled, Part, WrongLabels, constructed, part, read
 from rubric_svc.judge.model import Choice, Failed, ModelJudge, Question
@@ -105,6 +106,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, head: Head) -> None:
     loaded = load_head(tmp_path, "sea")
     assert loaded.manifest == head.manifest
     assert np.array_equal(loaded.weights, head.weights) and loaded.bias == head.bias
+    assert np.array_equal(loaded.own, head.own) and np.array_equal(loaded.exemplars.of, head.exemplars.of)
 
 
 def test_an_altered_head_is_refused(tmp_path: Path, head: Head) -> None:
@@ -143,6 +145,19 @@ def test_a_third_is_held_out_and_the_part_is_the_ids_alone() -> None:
     counts = Counter(part(f"v{n}") for n in range(3000))
     assert 900 < counts[Part.HELD_OUT] < 1100 and 400 < counts[Part.CALIBRATE] < 600
     assert part("v01.1") is part("v01.1")
+
+
+def test_all_pairs_of_a_dialogue_are_of_one_part() -> None:
+    criterion = Criterion("sea", "Speaks of the sea.", 3)
+    found = [Labelled(f"m01.{n}", criterion, talk("a", "b"), Scope.LAST_DOCTOR_TURN, (True,), "m01") for n in range(20)]
+    assert {pair.part for pair in found} == {part("m01")}
+
+
+def test_a_reply_is_held_against_no_exemplar_of_its_own_dialogue(rows: Table) -> None:
+    exemplars = rows.exemplars()
+    alone = replace(rows, dialogues=("one",) * len(rows.y)).exemplars()
+    assert exemplars.row(rows.seen[0], rows.dialogues[0])[-9:].any()
+    assert not alone.row(rows.seen[0], "one")[-9:].any()
 
 
 def test_platt_finds_the_scale_of_the_odds() -> None:
@@ -186,5 +201,7 @@ def test_a_pair_on_which_two_labels_differ_has_none(tmp_path: Path) -> None:
 
 
 def test_a_table_keeps_its_parts_apart() -> None:
-    rows = Table(np.zeros((3, 2), np.float32), np.zeros(3), np.zeros(3), (Part.TRAIN, Part.HELD_OUT, Part.TRAIN))
+    seen = Seen("c", np.zeros(2, np.float32), np.zeros((1, 2), np.float32), np.zeros(2, np.float32))
+    parts = (Part.TRAIN, Part.HELD_OUT, Part.TRAIN)
+    rows = Table((seen,) * 3, np.zeros(3), np.zeros(3), parts, ("a", "b", "c"))
     assert len(rows.of(Part.TRAIN).y) == 2 and len(rows.of(Part.CALIBRATE).y) == 0
