@@ -157,9 +157,7 @@ def _play(
     consumer: EventConsumer[rollout_pb2.Trajectory],
     scratch: Path,
 ) -> None:
-    model_path = settings.model_path()
-    if plan.config.start_from:
-        model_path = settings.run_directory(plan.config.start_from) / "model"
+    model_path = settings.model_of(plan.config.start_from)
     if not (model_path / "model.safetensors").is_file():
         raise ModelMissing(f"no model.safetensors in {model_path}")
     import torch

@@ -1,7 +1,6 @@
 """What can be asked of training runs, in plain Python: start, find, pause, resume, cancel, export."""
 
 import asyncio
-import hashlib
 import sqlite3
 import time
 import uuid
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from service_kit.errors import FailedPrecondition, InvalidArgument, NotFound
 from trainer_svc.config import BadOverride, RunConfig, UnknownPreset, preset_names, resolve
+from trainer_svc.publication.export import export_model
 from trainer_svc.records.ledger import Account, Ledger
 from trainer_svc.records.runs import ACTIVE, RESUMABLE, ActiveRunExists, Desired, RunRecord, RunStore, State
 from trainer_svc.settings import TrainerSettings
@@ -102,7 +102,7 @@ class Training:
         return self.get(run_id)
 
     async def export(self, run_id: str, name: str) -> tuple[Path, tuple[str, int, int]]:
-        """The newest published weights as a Hugging Face directory; in a process of its own, since it needs torch."""
+        """The newest published weights as a Hugging Face directory, with the adapter where there is one."""
         record = self.get(run_id)
         if not record.checkpoint_path:
             raise FailedPrecondition("NO_CHECKPOINT", f"run {run_id} has no checkpoint yet")
@@ -113,24 +113,3 @@ def _active(error: ActiveRunExists) -> FailedPrecondition:
     return FailedPrecondition(
         "RUN_ACTIVE", f"run {error.run_id} is active: one run at a time trains a policy deployment; cancel or await it"
     )
-
-
-def export_model(settings: TrainerSettings, record: RunRecord, name: str) -> tuple[Path, tuple[str, int, int]]:
-    """Copies weights that were already merged and published; atomic: the directory is there whole or not at all."""
-    import json
-    import shutil
-
-    manifest = json.loads((settings.run_directory(record.run_id) / "published.json").read_text(encoding="utf-8"))
-    target = settings.export_store() / name
-    if target.exists():
-        raise FailedPrecondition("EXPORT_EXISTS", f"there is an export named {name}")
-    temporary = target.with_name(f".{name}.{uuid.uuid4().hex[:8]}")
-    shutil.copytree(settings.model_path(), temporary, ignore=shutil.ignore_patterns("*.safetensors", "*.gguf"))
-    weights = settings.weight_store() / manifest["path"] / "model.safetensors"
-    shutil.copyfile(weights, temporary / "model.safetensors")
-    with (temporary / "model.safetensors").open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != manifest["sha256"]:
-            shutil.rmtree(temporary)
-            raise FailedPrecondition("WEIGHTS_DAMAGED", "the published weights do not match their digest")
-    temporary.rename(target)
-    return target, (manifest["run_id"], manifest["incarnation"], manifest["step"])

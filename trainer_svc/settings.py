@@ -37,6 +37,10 @@ class TrainerSettings(ServiceSettings):
     def model_path(self) -> Path:
         return self.model if self.model.is_absolute() else self.state_dir / self.model
 
+    def model_of(self, run_id: str) -> Path:
+        """What a run leaves for the next one; without a run, the trainer's own model."""
+        return self.run_directory(run_id) / "model" if run_id else self.model_path()
+
     def embedder_path(self) -> Path:
         return self.embedder if self.embedder.is_absolute() else self.state_dir / self.embedder
 

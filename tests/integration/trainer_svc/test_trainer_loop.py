@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
 from service_kit.errors import FailedPrecondition, InvalidArgument, NotFound
 from tests.integration.trainer_svc.trainer_world import World, completed, troubled
+from tests.tiny_llama import tiny_model
 from trainer_svc.records.runs import RunRecord, State
 
 SPEC = {
@@ -68,7 +71,12 @@ async def test_a_run_trains_measures_publishes_and_accounts_for_every_request(wo
         await world.training.start("smoke", SPEC, 6, "whole")
     path, version = await world.training.export("whole", "doctor")
     assert version == ("whole", 1, 4)
-    assert (path / "config.json").is_file() and (path / "model.safetensors").is_file()
+    merged = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(world.settings.model_path(), dtype=torch.float32)
+    adapted = PeftModel.from_pretrained(base, path / "adapter").merge_and_unload()
+    for one, other in zip(merged.parameters(), adapted.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-2)  # the merged weights are those that were served, in bfloat16
+    assert not all(map(torch.equal, merged.parameters(), tiny_model().parameters()))
 
 
 @pytest.mark.slow
