@@ -50,7 +50,7 @@ class RunView:
         self._clock = clock
         self._state = run.state
         self._steps: deque[trainer_pb2.StepMetrics] = deque(maxlen=_SHOWN_STEPS)
-        self._rewards: list[float] = []
+        self._curve: list[float] = []
         self._notices: deque[str] = deque(maxlen=_SHOWN_NOTICES)
         self._last_step = 0
         self._progress = Progress(
@@ -66,7 +66,7 @@ class RunView:
                 self._take_progress(event.progress)
             case "step":
                 self._steps.append(event.step)
-                self._rewards.append(event.step.reward_mean)
+                self._curve.append(event.step.loss if "nll" in event.step.extra else event.step.reward_mean)
                 self._last_step = event.step.step
             case "notice":
                 self._notices.append(event.notice)
@@ -89,12 +89,34 @@ class RunView:
         )  # fmt: skip
         parts: list[RenderableType] = [title, self._progress]
         if self._steps:
-            parts += [step_table(list(self._steps)), Text(f"reward {sparkline(self._rewards[-60:])}", style="cyan")]
+            curve = "loss" if "nll" in self._steps[-1].extra else "reward"
+            parts += [step_table(list(self._steps)), Text(f"{curve} {sparkline(self._curve[-60:])}", style="cyan")]
         parts += [Text(f"· {notice}", style="dim") for notice in list(self._notices)]
         return Panel(Group(*parts), border_style="blue")
 
 
 def step_table(steps: list[trainer_pb2.StepMetrics]) -> Table:
+    return _supervised_table(steps) if "nll" in steps[-1].extra else _reward_table(steps)
+
+
+def _supervised_table(steps: list[trainer_pb2.StepMetrics]) -> Table:
+    """Of a stage without rewards."""
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    for heading in ("step", "loss", "KL to reference", "gradient", "tokens/s", "seconds"):
+        table.add_column(heading, justify="right")
+    for step in steps:
+        table.add_row(
+            str(step.step),
+            f"{step.loss:.4f}",
+            f"{step.extra['reference_kl']:.4f}",
+            f"{step.gradient_norm:.2f}",
+            f"{step.tokens_per_second:.1f}",
+            f"{step.seconds:.1f}",
+        )
+    return table
+
+
+def _reward_table(steps: list[trainer_pb2.StepMetrics]) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="dim")
     for heading in (
         "step",
