@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from inference_svc.draft.features import auxiliary_layers
 from inference_svc.draft.head import Eagle3Head, HeadShape
@@ -85,9 +85,3 @@ def write_draft(head: Eagle3Head, vocabulary: DraftVocabulary, target: Any, dire
     with complete_or_absent(directory) as incomplete:
         save_file(tensors | {"d2t": vocabulary.d2t}, incomplete / "model.safetensors")
         (incomplete / "config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-
-
-def read_draft(directory: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """config.json and the tensors of a draft directory."""
-    config: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    return config, load_file(directory / "model.safetensors")

@@ -28,7 +28,16 @@ from inference_svc.draft.prompts import built_in_prompts
 from inference_svc.engine.arguments import engine_dtype
 from tests.benchmarks import inference_losses as losses
 from tests.benchmarks.inference_checkpoint import fine_tune, read_dialogues
-from tests.benchmarks.inference_speed import EngineProcess, EngineSpec, Measured, measure, plot, write_csv
+from tests.benchmarks.inference_speed import (
+    BATCHES,
+    MAX_TOKENS,
+    EngineProcess,
+    EngineSpec,
+    Measured,
+    measure,
+    plot,
+    write_csv,
+)
 
 STATE = Path(".anamnesis")
 BASE = STATE / "models" / "smollm2-135m-instruct"
@@ -40,7 +49,7 @@ PLAIN = "vllm bf16"
 BEST = "vllm w8a8 + eagle3"
 LLAMA = "llama.cpp q4_1"
 INCOMPLETE = "incomplete"
-KEYS = [
+KEYS = (
     "bs1_plain",
     "bs1_best",
     "bs1_ratio",
@@ -57,7 +66,7 @@ KEYS = [
     "grpc_added_ttft_ms",
     "updates_ok",
     "updates_rss_growth_mb",
-]
+)
 
 
 @dataclass
@@ -65,7 +74,10 @@ class Bench:
     threads: int
     drafted: int
     eager: bool
+    batches: Sequence[int]
     passes: int
+    tokens: int
+    engines: Sequence[str]
     iterations: int
     updates: int
     deadline: float
@@ -125,6 +137,8 @@ def speed(bench: Bench) -> None:
     with ExitStack() as loaded:
         engines = []
         for spec in specs(bench):
+            if bench.engines and not any(part in spec.name for part in bench.engines):
+                continue
             try:
                 engine = EngineProcess(spec, RESULTS / f"{spec.name.replace(' ', '-')}.log")
             except Exception as failed:
@@ -132,7 +146,7 @@ def speed(bench: Bench) -> None:
                 continue
             engines.append(loaded.enter_context(engine))
             bench.say(f"{spec.name}: loaded in {engine.start_seconds:.0f} s")
-        measured = measure(engines, prompts, bench.passes, bench.deadline - 60)
+        measured = measure(engines, prompts, bench.batches, bench.passes, bench.tokens, bench.deadline - 60)
         near_ties(bench, {engine.spec.name: engine for engine in engines}, prompts)
     show(bench, measured)
     write_csv(measured, RESULTS / "passes.csv")
@@ -314,7 +328,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--drafted", type=int, default=3, help="tokens the head drafts a round")
     parser.add_argument("--eager", action="store_true", help="without compilation: minutes sooner, and slower")
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--passes", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=MAX_TOKENS, help="an answer's length at most")
+    parser.add_argument("--engines", nargs="+", default=[], help="only these, by a part of their names")
     parser.add_argument("--iterations", type=int, default=50, help="AutoRound's steps a layer")
     parser.add_argument("--updates", type=int, default=40)
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
@@ -322,7 +339,18 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     RESULTS.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + 60 * asked.minutes
-    bench = Bench(asked.threads, asked.drafted, asked.eager, asked.passes, asked.iterations, asked.updates, deadline)
+    bench = Bench(
+        threads=asked.threads,
+        drafted=asked.drafted,
+        eager=asked.eager,
+        batches=asked.batches,
+        passes=asked.passes,
+        tokens=asked.tokens,
+        engines=asked.engines,
+        iterations=asked.iterations,
+        updates=asked.updates,
+        deadline=deadline,
+    )
     for name in asked.stages:
         stage, minutes = STAGES[name]
         if bench.remaining() < 60 * minutes:

@@ -21,9 +21,10 @@ from typing import Any, Self
 import numpy as np
 
 BATCHES = (1, 8, 32)
+WARM_UP_TOKENS = 8
 # A pass at batch 1 asks for so many answers, one after another.
-ALONE = 3
-MAX_TOKENS = 96
+ALONE = 2
+MAX_TOKENS = 64
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class EngineProcess:
 
     def play(self, prompts: Sequence[list[int]], **wanted: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
-        order = {"prompts": list(prompts), "max_tokens": MAX_TOKENS} | wanted
+        order = {"prompts": list(prompts)} | wanted
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         return self._answer()
@@ -132,19 +133,26 @@ class Passes:
 Measured = dict[tuple[str, int], Passes]
 
 
-def measure(engines: Sequence[EngineProcess], prompts: Sequence[list[int]], passes: int, deadline: float) -> Measured:
+def measure(
+    engines: Sequence[EngineProcess],
+    prompts: Sequence[list[int]],
+    batches: Sequence[int],
+    passes: int,
+    tokens: int,
+    deadline: float,
+) -> Measured:
     """Alternating passes until `passes` are counted or the clock passes `deadline` (time.monotonic())."""
-    measured: Measured = {(engine.spec.name, batch): Passes() for engine in engines for batch in BATCHES}
+    measured: Measured = {(engine.spec.name, batch): Passes() for engine in engines for batch in batches}
     for number in range(passes + 1):
         for turn in range(len(engines)):
             # Another engine begins each pass.
             engine = engines[(turn + number) % len(engines)]
-            for batch in BATCHES:
+            for batch in batches:
                 if time.monotonic() > deadline:
                     return measured
-                chosen = rotated(prompts, number * sum(BATCHES) + batch, ALONE if batch == 1 else batch)
+                chosen = rotated(prompts, number * sum(batches) + batch, ALONE if batch == 1 else batch)
                 groups = [[prompt] for prompt in chosen] if batch == 1 else [chosen]
-                answers = [engine.play(group) for group in groups]
+                answers = [engine.play(group, max_tokens=tokens if number else WARM_UP_TOKENS) for group in groups]
                 if number:
                     measured[engine.spec.name, batch].add(answers)
         print(f"pass {number} of {passes} (0 warms up)", file=sys.stderr, flush=True)
@@ -170,8 +178,9 @@ def plot(measured: Measured, file: Path) -> None:
     from matplotlib import pyplot
 
     names = sorted({name for (name, _), passes in measured.items() if passes.rates})
-    figure, axes = pyplot.subplots(1, len(BATCHES), figsize=(11, 0.45 * len(names) + 1.2), sharey=True)
-    for axis, batch in zip(axes, BATCHES, strict=True):
+    batches = sorted({batch for _, batch in measured})
+    figure, axes = pyplot.subplots(1, len(batches), figsize=(11, 0.45 * len(names) + 1.2), sharey=True, squeeze=False)
+    for axis, batch in zip(axes[0], batches, strict=True):
         rates = [measured[name, batch].rates for name in names]
         middles = [statistics.median(rate) if rate else 0.0 for rate in rates]
         spread = np.array([[m - min(r, default=m), max(r, default=m) - m] for m, r in zip(middles, rates, strict=True)])
