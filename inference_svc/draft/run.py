@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -123,7 +122,6 @@ def train_draft(run: DraftRun, stage: Callable[[str], Any]) -> DraftReport:
     ends = target_ends(target, vocabulary)
     head = head_for(target, vocabulary)
     trainer = Trainer(head, training, ends, Plan(epochs=run.epochs, seed=run.seed), run.folder)
-    began = time.monotonic()
     with stage("training") as advance:
 
         def tell(progress: Progress) -> None:
@@ -131,7 +129,6 @@ def train_draft(run: DraftRun, stage: Callable[[str], Any]) -> DraftReport:
             advance(progress.step, progress.steps, f"loss {progress.loss:.2f}  agreement {shares}")
 
         trainer.run(tell)
-    seconds = time.monotonic() - began
     accepted = measure(head, held_out, ends, MEASURED_STEPS)
     inside = [int(ends.t2d[token] >= 0) for sequence in held_out for token in sequence.tokens[sequence.prompt_length :]]
     report = DraftReport(
@@ -141,7 +138,7 @@ def train_draft(run: DraftRun, stage: Callable[[str], Any]) -> DraftReport:
         vocabulary=len(vocabulary),
         vocabulary_coverage=round(sum(inside) / max(1, len(inside)), 4),
         training_steps=trainer.steps,
-        training_seconds=round(seconds, 1),
+        training_seconds=round(trainer.seconds, 1),
         held_out_rounds=accepted[MEASURED_STEPS].rounds,
         acceptance=[round(share, 4) for share in accepted[MEASURED_STEPS].per_position],
         tokens_per_round={drafted: round(one.tokens_per_round, 3) for drafted, one in accepted.items()},

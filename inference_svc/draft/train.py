@@ -62,6 +62,8 @@ class Trainer:
         self._per_epoch = math.ceil(len(sequences) / plan.batch)
         self.steps = plan.epochs * self._per_epoch
         self.step = 0
+        # Of all starts together.
+        self.seconds = 0.0
         named = dict(head.named_parameters())
         matrices = [tensor for name, tensor in named.items() if tensor.ndim == 2 and name != "lm_head.weight"]
         others = [tensor for name, tensor in named.items() if tensor.ndim != 2 or name == "lm_head.weight"]
@@ -74,9 +76,11 @@ class Trainer:
     def run(self, report: Callable[[Progress], None], clock: Callable[[], float] = time.monotonic) -> None:
         """To the plan's end, from the checkpoint if there is one."""
         self.resume()
-        saved = clock()
+        saved = began = clock()
+        before = self.seconds
         while self.step < self.steps:
             report(self._advance())
+            self.seconds = before + clock() - began
             if clock() - saved >= self._plan.checkpoint_seconds:
                 self.save()
                 saved = clock()
@@ -113,7 +117,9 @@ class Trainer:
                     tensors[f"optimizer.{number}.{place}.{key}"] = torch.as_tensor(value).clone()
         partial = self._folder / ".checkpoint.partial"
         # One file, so weights and step are never of different moments.
-        save_file(tensors, partial, metadata={"step": str(self.step), "plan": self._identity()})
+        save_file(
+            tensors, partial, metadata={"step": str(self.step), "seconds": str(self.seconds), "plan": self._identity()}
+        )
         os.replace(partial, self._folder / "checkpoint.safetensors")
 
     def resume(self) -> bool:
@@ -141,6 +147,7 @@ class Trainer:
             whole: dict[str, Any] = optimizer.state_dict()
             optimizer.load_state_dict(whole | {"state": states})
         self.step = int(metadata["step"])
+        self.seconds = float(metadata["seconds"])
         return True
 
     def _identity(self) -> str:

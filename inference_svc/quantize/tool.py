@@ -90,6 +90,12 @@ def auto_round(job: dict[str, Any], tokenizer: Any, blocks: torch.Tensor) -> Non
         seed=job["seed"],
     )
     rounding.quantize_and_save(job["output"], format="auto_gptq")
+    # It writes into a folder of its own name.
+    output = Path(job["output"])
+    for folder in [path for path in output.iterdir() if path.is_dir()]:
+        for file in folder.iterdir():
+            file.rename(output / file.name)
+        folder.rmdir()
 
 
 if __name__ == "__main__":
