@@ -46,7 +46,7 @@ class Exemplars:
             [c == seen.criterion_id and d != dialogue for c, d in zip(self.criteria, self.dialogues, strict=True)]
         )
         met, not_met = self._likeness(seen, own & self.met), self._likeness(seen, own & ~self.met)
-        return np.concatenate([seen.plain, met, not_met, met - not_met]).astype(np.float32)
+        return np.asarray(np.concatenate([seen.plain, met, not_met, met - not_met]), dtype=np.float32)
 
     def _likeness(self, seen: Seen, kept: NDArray[np.bool_]) -> Vector:
         if not kept.any():
