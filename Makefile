@@ -203,6 +203,14 @@ bench-telemetry: setup model ## rollout tokens a second with every trace exporte
 bench-learning: setup model ## the demo's run with three seeds
 	@$(BIN)/python -m tests.benchmarks.learning
 
+.PHONY: study-learning
+study-learning: setup model ## the study of learning: goes on where it stopped (STUDY="--most 1 --only rl3")
+	@$(BIN)/python -m tests.benchmarks.study_learning $(STUDY)
+
+.PHONY: bench-trainer
+bench-trainer: setup model ## the optimizer's step beside TRL's own, several processes, stages, and what the study has found
+	@$(BIN)/python -m tests.benchmarks.trainer
+
 .PHONY: bench-simulator
 bench-simulator: setup model ## the patient's privacy, faithfulness, character and speed (CASES=path for other cases)
 	@$(BIN)/python -m tests.benchmarks.simulator --cases "$(CASES)"

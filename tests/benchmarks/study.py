@@ -1,0 +1,130 @@
+"""The study of learning: what it plays (study.toml), what was finished (results/learning.jsonl), and what follows.
+
+Invariant: a result stands in the file once and whole, with the commit and the settings that it was measured with.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "learning.jsonl"
+# The reward of training steps is noisy: its mean over so many counts as reached.
+SMOOTHED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the study."""
+
+    experiment: str
+    seed: int
+    stage: str
+    preset: str
+    overrides: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Step:
+    # Since the first step began to wait for its trajectories.
+    seconds: float
+    reward_mean: float
+    length_mean: float
+    entropy: float
+
+
+@dataclass(frozen=True)
+class Result:
+    job: Job
+    commit: str
+    run_id: str
+    finished_at: str
+    ledger_gaps: list[str]
+    held_out_before: float
+    held_out_after: float
+    standard_error: float
+    pairs: int
+    untrained_before: float
+    untrained_after: float
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def difference(self) -> float:
+        return self.held_out_after - self.held_out_before
+
+    @property
+    def improved(self) -> bool:
+        return self.difference > self.standard_error
+
+    def seconds_to(self, reward: float) -> float | None:
+        """Until the training reward, smoothed, was as high; None if it never was."""
+        for end in range(SMOOTHED_STEPS, len(self.steps) + 1):
+            window = self.steps[end - SMOOTHED_STEPS : end]
+            if sum(step.reward_mean for step in window) / len(window) >= reward:
+                return window[-1].seconds
+        return None
+
+
+def jobs() -> list[Job]:
+    """In the order in which they are played: one seed of everything before the next seed."""
+    plan = tomllib.loads((HERE / "study.toml").read_text(encoding="utf-8"))
+    return [
+        Job(name, seed, what.get("stage", ""), what["preset"], what.get("overrides", {}))
+        for seed in plan["seeds"]
+        for name, what in plan["experiment"].items()
+    ]
+
+
+def results(path: Path = RESULTS) -> list[Result]:
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        value = json.loads(line)
+        value["job"], value["steps"] = Job(**value["job"]), [Step(**step) for step in value["steps"]]
+        found.append(Result(**value))
+    return found
+
+
+def keep(result: Result, path: Path = RESULTS) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(result)) + "\n")
+
+
+def of_experiment(found: Iterable[Result], name: str) -> list[Result]:
+    """The finished runs of an experiment as it is defined now, by seed."""
+    wanted = [job for job in jobs() if job.experiment == name]
+    return sorted((result for result in found if result.job in wanted), key=lambda result: result.job.seed)
+
+
+def seeds_improved(found: Sequence[Result], name: str) -> int | None:
+    """Of all seeds; None while one of them has not run."""
+    finished = of_experiment(found, name)
+    if len(finished) < sum(job.experiment == name for job in jobs()):
+        return None
+    return sum(result.improved for result in finished)
+
+
+def ablation(found: Sequence[Result], first: str, second: str) -> Mapping[str, float] | None:
+    """Rise of the held-out reward over the seeds that both have run: the means and their paired difference."""
+    a = {result.job.seed: result.difference for result in of_experiment(found, first)}
+    b = {result.job.seed: result.difference for result in of_experiment(found, second)}
+    seeds = sorted(a.keys() & b.keys())
+    if not seeds:
+        return None
+    differences = [a[seed] - b[seed] for seed in seeds]
+    n, mean = len(seeds), sum(differences) / len(seeds)
+    spread = math.sqrt(sum((d - mean) ** 2 for d in differences) / (n - 1) / n) if n > 1 else math.nan
+    return {
+        "seeds": n,
+        first: sum(a[seed] for seed in seeds) / n,
+        second: sum(b[seed] for seed in seeds) / n,
+        "difference": mean,
+        "standard_error": spread,
+    }
