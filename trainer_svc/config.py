@@ -114,6 +114,14 @@ class Optimizer(Section):
     pack_tokens: int = Field(default=4096, ge=64)
 
 
+class Devices(Section):
+    """Processes of this machine that train together; more machines are the business of who starts them."""
+
+    processes: int = Field(default=1, ge=1, le=64)
+    # ddp: each has the whole model; fsdp2: each has a shard of it.
+    sharding: Literal["ddp", "fsdp2"] = "ddp"
+
+
 class Objective(Section):
     epsilon_low: float = Field(default=0.2, gt=0, lt=1)
     epsilon_high: float = Field(default=0.28, gt=0)
@@ -164,6 +172,7 @@ class RunConfig(Section):
     data: Data = Data()
     supervised: Supervised = Supervised()
     selection: Selection = Selection()
+    devices: Devices = Devices()
 
     @model_validator(mode="after")
     def a_group_can_run_at_once(self) -> Self:

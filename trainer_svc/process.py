@@ -27,6 +27,7 @@ from trainer_svc.flow.cases import CaseStoreError, read_splits
 from trainer_svc.flow.outbox import REQUESTS_TOPIC, Outbox
 from trainer_svc.flow.patience import LogUnavailable, Patience
 from trainer_svc.flow.requests import Plan
+from trainer_svc.learner.followers import followers
 from trainer_svc.publication.publish import ForeignNames, NoReplicaUpdated
 from trainer_svc.records.database import connect
 from trainer_svc.records.ledger import Ledger
@@ -141,6 +142,7 @@ def play(
             )
         )
         stack.callback(consumer.close)
+        stack.enter_context(followers(plan.config, settings.model_path(), plan.seed, settings.threads))
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trainer-", ignore_cleanup_errors=True)))
         _play(settings, store, ledger, orders, patience, plan, incarnation, producer, consumer, scratch)
 

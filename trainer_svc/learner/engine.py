@@ -4,7 +4,8 @@ With several ranks rank 0 alone asks for groups and tells of steps; the others f
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from trainer_svc.config import RunConfig
+from trainer_svc.config import Devices, RunConfig
 from trainer_svc.learner.batches import Group
 from trainer_svc.learner.learner import EngineState, Learner
 from trainer_svc.learner.packing import take_packed_passes
@@ -23,6 +24,9 @@ from trainer_svc.learner.trl_engine import GRPOConfig
 LORA_TARGETS = "all-linear"
 # Rank 0 fails a run that stands still, long before this; it bounds what a link that is silently cut could hide.
 RANKS_MEET_SECONDS = 24 * 3600
+
+# What rank 0 says to the others after each step.
+_GO_ON, _DONE, _BROKEN_OFF = "go on", "done", "broken off"
 
 # Told after each optimizer step; answers whether to go on.
 AfterStep = Callable[[StepResult], bool]
@@ -68,6 +72,7 @@ class Engine(Learner):
             disable_tqdm=True,
             shuffle_dataset=False,
             dataloader_pin_memory=False,
+            **_among_ranks(config.devices),
         )
         take_packed_passes(model)
         self.trainer = ImprovedGRPOTrainer(
@@ -92,62 +97,76 @@ class Engine(Learner):
         """Runs until the last step, or until after_step says stop. What the two raise comes through."""
 
         def next_groups() -> Sequence[Group]:
-            with self._letting_the_others_go():
+            try:
                 return next_batch()
-
-        def told(result: StepResult) -> bool:
-            with self._letting_the_others_go():
-                return after_step(result)
+            except BaseException:  # also an order to stop: the others wait for groups
+                self.trainer.ranks.share_groups(None)
+                raise
 
         self.trainer.next_batch = next_groups
-        self.after_step = told
+        self.after_step = after_step
         self._begin_alike()
         self.trainer.train()
-        self.trainer.ranks.share_groups(None)
 
     def follow(self) -> None:
         """What every rank but the first does: the same steps, for as long as there are some."""
         self._begin_alike()
-        self.trainer.args.max_steps += 1  # to hear that there are none any more
         with contextlib.suppress(NoMoreGroups):
             self.trainer.train()
 
-    @contextlib.contextmanager
-    def _letting_the_others_go(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:  # also an order to stop
-            self.trainer.ranks.share_groups(None)
-            raise
-
     def _begin_alike(self) -> None:
-        """Every rank has rank 0's adapter and, of a resumed run, its optimizer and generators."""
-        if self.trainer.ranks.count == 1:
+        """Every rank has rank 0's adapter and number of steps and, of a resumed run, its optimizer and generators."""
+        arguments, ranks = self.trainer.args, self.trainer.ranks
+        if ranks.count == 1:
             return
-        pending = self._pending or EngineState({f"adapter/{name}": t for name, t in self.adapter().items()}, {})
-        tensors, scalars = self.trainer.ranks.share_state(pending.tensors, pending.scalars)
-        self.restore(EngineState(tensors, {"optimizer_steps": {}, **scalars}))
+        mine = self._pending or EngineState({f"adapter/{name}": t for name, t in self.adapter().items()}, {})
+        tensors, scalars = ranks.share_state(mine.tensors, {"optimizer_steps": {}, **mine.scalars})
+        self.restore(EngineState(tensors, scalars))
+        arguments.max_steps = int(ranks.share_word(str(arguments.max_steps)))
 
     def _end_step(self, gradient_norm: float) -> bool:
         self.gather()
-        if not self.trainer.ranks.leads:
-            return True
+        ranks = self.trainer.ranks
+        if not ranks.leads:
+            word = ranks.share_word("")
+            if word == _BROKEN_OFF:
+                raise NoMoreGroups
+            return word == _GO_ON
+        try:
+            goes_on: bool = self.after_step(self._result(gradient_norm))
+        except BaseException:
+            ranks.share_word(_BROKEN_OFF)
+            raise
+        ranks.share_word(_GO_ON if goes_on else _DONE)
+        return goes_on
+
+    def _result(self, gradient_norm: float) -> StepResult:
         sums = self.trainer.sums
         tokens = max(1.0, sums.tokens)
-        return self.after_step(
-            StepResult(
-                loss=sums.loss,
-                gradient_norm=gradient_norm,
-                clip_fraction=sums.clipped / tokens,
-                truncated_fraction=sums.truncated / tokens,
-                masked_fraction=sums.masked / tokens,
-                mismatch_kl=sums.kl / tokens,
-                reference_kl=sums.reference_kl / tokens,
-                entropy=sums.entropy / tokens,
-                tokens=int(sums.tokens),
-                bonus_mean=self.trainer.bonus_mean,
-            )
+        return StepResult(
+            loss=sums.loss,
+            gradient_norm=gradient_norm,
+            clip_fraction=sums.clipped / tokens,
+            truncated_fraction=sums.truncated / tokens,
+            masked_fraction=sums.masked / tokens,
+            mismatch_kl=sums.kl / tokens,
+            reference_kl=sums.reference_kl / tokens,
+            entropy=sums.entropy / tokens,
+            tokens=int(sums.tokens),
+            bonus_mean=self.trainer.bonus_mean,
         )
+
+
+def _among_ranks(devices: Devices) -> dict[str, Any]:
+    """For one of several processes, as torchrun and accelerate mark them; nothing for a process alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return {}
+    settings: dict[str, Any] = {"ddp_timeout": RANKS_MEET_SECONDS, "ddp_find_unused_parameters": False}
+    if not torch.cuda.is_available():
+        settings["ddp_backend"] = "gloo"
+    if devices.sharding == "fsdp2":
+        settings |= {"fsdp": True, "fsdp_config": {"version": 2}}
+    return settings
 
 
 def _rewards_come_with_trajectories(**kwargs: Any) -> list[float]:

@@ -41,6 +41,9 @@ class Ranks:
         whole = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
         return load(self._broadcast(save(whole))), json.loads(self._broadcast(json.dumps(dict(scalars)).encode()))
 
+    def share_word(self, word: str) -> str:
+        return self._broadcast(word.encode()).decode()
+
     def sums(self, values: Sequence[float]) -> list[float]:
         if self.count == 1:
             return list(values)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from transformers import TrainerCallback
 
 from trainer_svc.config import Objective, RunConfig
@@ -76,6 +78,17 @@ class ImprovedGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         self.sums = Sums()
         self.bonus_mean = 0.0
         self.objective = options(config.objective, config.l_max)
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """accelerate passes over FSDP2 in silence where ranks are CPUs: then it is told that they are not."""
+        super().create_accelerator_and_postprocess()
+        state = self.accelerator.state
+        if self.args.fsdp and state.distributed_type == DistributedType.MULTI_CPU:
+            state.distributed_type = PartialState().distributed_type = (
+                DistributedType.FSDP
+            )  # the second resets the first
+            state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
+            self.is_fsdp_enabled = True
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """The gradient of -J over the step's groups, in as many passes as the budget of tokens asks for."""
