@@ -1,4 +1,4 @@
-"""A few steps of the training engine on recorded trajectories, in one process or in several.
+"""A few steps of the training engine on made-up trajectories, in one process or in several.
 
 `play_steps` does it in processes of their own and gives back what rank 0 saw; run as a module, this is rank 0.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from trainer_svc.config import RunConfig
+from trainer_svc.learner.batches import Group, Sample
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,25 @@ def play_steps(
         return Played(**json.loads(answer.read_text(encoding="utf-8")))
 
 
+def made_up(config: RunConfig, vocabulary: int) -> list[Group]:
+    """Groups of every step: a prompt, answers of different lengths, rewards."""
+    source = random.Random(5)
+
+    def some(count: int) -> list[int]:
+        return [source.randrange(vocabulary) for _ in range(count)]
+
+    groups = []
+    for _ in range(config.schedule.steps * config.schedule.groups_per_step):
+        prompt, samples = some(source.randint(20, 120)), []
+        for _ in range(config.schedule.group_size):
+            answer = some(source.randint(4, config.sampling.max_tokens))
+            trained = list(range(len(prompt), len(prompt) + len(answer)))
+            logprobs = [-math.log(vocabulary) - source.random() for _ in answer]
+            samples.append(Sample(prompt + answer, trained, logprobs, source.random()))
+        groups.append(Group(samples))
+    return groups
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
@@ -63,7 +87,6 @@ def main() -> None:
     from torch.distributed.tensor import DTensor
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from tests.benchmarks.recorded import load_groups
     from trainer_svc.config import resolve
     from trainer_svc.learner.engine import Engine
     from trainer_svc.learner.followers import followers
@@ -75,7 +98,7 @@ def main() -> None:
     with followers(config, arguments.model, seed=1, threads=1), tempfile.TemporaryDirectory() as scratch:
         model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32, attn_implementation="sdpa")
         tokenizer = AutoTokenizer.from_pretrained(arguments.model)
-        groups = load_groups(vocabulary=model.config.vocab_size)
+        groups = made_up(config, model.config.vocab_size)
         engine = Engine(config, model, tokenizer, seed=1, scratch=Path(scratch))
 
         def after(result: StepResult) -> bool:

@@ -1,7 +1,7 @@
 """Trajectories of a real run, to measure the optimizer on real lengths; results/trajectories.jsonl has a group a line.
 
-`python -m tests.benchmarks.recorded --bootstrap HOST:PORT` records them from the log of a run with the preset demo. They
-hold no patient: the cases are the built-in ones, which were made up.
+`python -m tests.benchmarks.recorded --bootstrap HOST:PORT` records them from the log of a run with the preset demo.
+They hold no patient: the cases are the built-in ones, which were made up.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ TRAJECTORIES_TOPIC = "anamnesis.rollout.trajectories.v1"
 LOGPROB_DIGITS = 5
 
 
-def load_groups(path: Path = PATH, vocabulary: int = 2**31, most_rows: int = 2**31) -> list[Group]:
-    """A smaller vocabulary folds the token ids into it; the lengths stay."""
+def load_groups(path: Path = PATH) -> list[Group]:
     groups = []
     for line in path.read_text(encoding="utf-8").splitlines():
         value = json.loads(line)
-        samples = []
-        for row in value["rows"][:most_rows]:
-            token_ids = [token % vocabulary for token in value["prompt"] + row["tokens"]]
-            samples.append(Sample(token_ids, row["trained"], row["logprobs"], row["reward"]))
+        samples = [
+            Sample(value["prompt"] + row["tokens"], row["trained"], row["logprobs"], row["reward"])
+            for row in value["rows"]
+        ]
         groups.append(Group(samples))
     return groups
 

@@ -128,12 +128,12 @@ class Engine(Learner):
         self.gather()
         ranks = self.trainer.ranks
         if not ranks.leads:
-            word = ranks.share_word("")
+            word: str = ranks.share_word("")
             if word == _BROKEN_OFF:
                 raise NoMoreGroups
             return word == _GO_ON
         try:
-            goes_on: bool = self.after_step(self._result(gradient_norm))
+            goes_on = self.after_step(self._result(gradient_norm))
         except BaseException:
             ranks.share_word(_BROKEN_OFF)
             raise
