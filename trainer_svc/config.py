@@ -181,6 +181,16 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def several_processes_can_do_it(self) -> Self:
+        if self.devices.processes > 1 and self.supervises:
+            raise ValueError("devices.processes is 1 in mid and sft: several processes are built for the RL stages")
+        if self.devices.sharding == "fsdp2" and self.evaluation.perplexity_tokens:
+            raise ValueError(
+                "evaluation.perplexity_tokens is 0 with devices.sharding fsdp2: no rank has the whole model"
+            )
+        return self
+
+    @model_validator(mode="after")
     def the_stage_has_what_it_trains_on(self) -> Self:
         if self.stage == "rl3" and (self.rollouts.kind == "prompt" or not self.evaluation.cases):
             raise ValueError("rl3 consults: rollouts.kind is fragment or consultation, evaluation.cases at least 1")

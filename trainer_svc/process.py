@@ -142,7 +142,9 @@ def play(
             )
         )
         stack.callback(consumer.close)
-        stack.enter_context(followers(plan.config, settings.model_path(), plan.seed, settings.threads))
+        stack.enter_context(
+            followers(plan.config, settings.model_of(plan.config.start_from), plan.seed, settings.threads)
+        )
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trainer-", ignore_cleanup_errors=True)))
         _play(settings, store, ledger, orders, patience, plan, incarnation, producer, consumer, scratch)
 

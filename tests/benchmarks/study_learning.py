@@ -35,7 +35,8 @@ FIXED_REWARD = 0.2
 async def play(target: str, job: Job, commit: str, console: Console) -> Result | None:
     """None where the run did not end well; why is printed."""
     async with AnamnesisClient(target) as client:
-        run = await client.start_run(job.preset, job.overrides, seed=job.seed)
+        stage = trainer_pb2.Stage.Value(f"STAGE_{job.stage.upper()}") if job.stage else trainer_pb2.STAGE_UNSPECIFIED
+        run = await client.start_run(job.preset, job.overrides, seed=job.seed, stage=stage)
         steps: list[Step] = []
         began = 0.0
         async with aclosing(client.watch_run(run.run_id)) as events:

@@ -46,6 +46,8 @@ def test_an_override_has_the_type_of_its_setting() -> None:
         ("objective.epsilon_high", "0.1"),
         ("objective.mask_ratio", "1.1"),
         ("objective.kl_to_reference", "-0.1"),
+        ("devices.processes", "0"),
+        ("devices.sharding", '"tensor"'),
     ],
 )
 def test_a_wrong_override_is_refused_by_its_name(name: str, value: str) -> None:
@@ -63,3 +65,12 @@ def test_l_max_and_the_answers_own_length_cannot_both_divide() -> None:
     assert resolve("demo", {"objective.divide_by_length": "true"}).objective.divide_by_length
     with pytest.raises(BadOverride):
         resolve("demo", {"objective.divide_by_length": "true", "objective.l_max": "64"})
+
+
+@pytest.mark.parametrize("stage, overrides", [
+    ("sft", {"devices.processes": "2"}),
+    ("rl2", {"devices.sharding": '"fsdp2"', "evaluation.perplexity_tokens": "1024"}),
+])  # fmt: skip
+def test_what_several_processes_cannot_do_is_refused(stage: str, overrides: dict[str, str]) -> None:
+    with pytest.raises(BadOverride):
+        resolve("smoke", overrides, stage)
