@@ -70,6 +70,8 @@ class RunView:
                 self._last_step = event.step.step
             case "notice":
                 self._notices.append(event.notice)
+            case "alert":
+                self._notices.append(f"ALERT {event.alert.name}: {event.alert.detail}")
 
     def _take_progress(self, progress: trainer_pb2.Progress) -> None:
         if progress.phase not in self._phases:
@@ -169,6 +171,8 @@ def plain_line(event: trainer_pb2.RunEvent) -> str:
             )
         case "notice":
             return f"{at} {event.notice}"
+        case "alert":
+            return f"{at} ALERT {event.alert.name}: {event.alert.detail}"
     return ""
 
 

@@ -158,6 +158,18 @@ class Objective(Section):
         return self
 
 
+class Alerts(Section):
+    """When somebody is told that a run goes wrong; means over `window` steps."""
+
+    window: int = Field(default=5, ge=1)
+    # Fall of the mean reward below the best before it.
+    reward_drop: float = Field(default=0.2, gt=0)
+    # Of the first steps' entropy.
+    entropy_share: float = Field(default=0.2, gt=0, lt=1)
+    # Between sampler and trainer, in nats a token.
+    mismatch_kl: float = Field(default=0.1, gt=0)
+
+
 class RunConfig(Section):
     stage: StageName = "rl3"
     # A finished run, whose model this one starts from; empty means the trainer's own model.
@@ -173,6 +185,7 @@ class RunConfig(Section):
     supervised: Supervised = Supervised()
     selection: Selection = Selection()
     devices: Devices = Devices()
+    alerts: Alerts = Alerts()
 
     @model_validator(mode="after")
     def a_group_can_run_at_once(self) -> Self:

@@ -178,6 +178,7 @@ def _play(
     from trainer_svc.run import Run
     from trainer_svc.stages.corpus import read_corpus
     from trainer_svc.stages.practices import practice_of
+    from trainer_svc.tracking.tensorboard import TensorBoard
 
     torch.set_num_threads(settings.threads)
     checkpoints = Checkpoints(settings.run_directory(plan.run_id) / "checkpoints", settings.keep_checkpoints)
@@ -201,7 +202,8 @@ def _play(
         engine = SupervisedEngine if plan.config.supervises else Engine
         return engine(plan.config, model, tokenizer, plan.seed, scratch, steps_done=journal.step)
 
-    Run(
+    tracker = TensorBoard(settings.run_directory(plan.run_id) / "tensorboard", incarnation)
+    run = Run(
         settings=settings,
         store=store,
         plan=plan,
@@ -220,12 +222,15 @@ def _play(
             settings.update_deadline_seconds,
             settings.tls,
         ),
+        tracker=tracker,
         model_path=model_path,
         load_engine=load_engine,
         practise=practice_of(plan.config.stage, corpus, settings),
         perplexities=lambda engine: perplexities(engine.trainer.model, probes),
         saved=saved,
-    ).play()
+    )
+    with contextlib.closing(tracker):
+        run.play()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from opentelemetry import trace
-from opentelemetry.context import Context
 
 from anamnesis.common.v1 import rollout_pb2
 from service_kit.spans import end_with, traced
@@ -31,15 +30,16 @@ from trainer_svc.learner.engine import Engine
 from trainer_svc.learner.learner import EngineState, Learner
 from trainer_svc.learner.trainer import StepResult
 from trainer_svc.publication.model_directory import write_model
-from trainer_svc.publication.publish import NoReplicaUpdated, WeightPublisher, replace_text
+from trainer_svc.publication.publish import WeightPublisher, replace_text
 from trainer_svc.records.journal import Journal, Measurement
 from trainer_svc.records.ledger import DROPPED, USED, Entry, Ledger, Outcome
 from trainer_svc.records.orders import Orders
 from trainer_svc.records.runs import RunStore
 from trainer_svc.settings import TrainerSettings
+from trainer_svc.tracking.alerts import alerts
+from trainer_svc.tracking.tensorboard import TensorBoard
 
 POLL_SECONDS = 0.25
-PUBLISH_PAUSE_SECONDS = 2.0
 FINISHED_REASON = "run_finished"
 
 _tracer = trace.get_tracer(__name__)
@@ -65,6 +65,7 @@ class Run:
         journal: Journal,
         checkpoints: Checkpoints,
         publisher: WeightPublisher,
+        tracker: TensorBoard,
         model_path: Path,
         load_engine: Callable[[], Learner],
         practise: Callable[["Run"], None],
@@ -84,6 +85,7 @@ class Run:
         self.journal = journal
         self._checkpoints = checkpoints
         self._publisher = publisher
+        self._tracker = tracker
         self._model_path = model_path
         self._load_engine = load_engine
         self._practise = practise
@@ -117,32 +119,24 @@ class Run:
         self._orders.check()
 
     def publish_weights(self) -> None:
-        """Every policy replica serves this step's weights, or says why not; one that failed is left out until it does.
+        """Every policy replica serves this step's weights, or says why not and is left out until it does.
 
-        Where none answers, as while the only one is started again, they are waited for as long as a run may stand
-        still. Raises NoReplicaUpdated.
+        Raises NoReplicaUpdated.
         """
-        weights, began = self.engine.merged_weights(), time.monotonic()
-        while True:
-            try:
-                published = self._publisher.publish(weights, self._version())
-                break
-            except NoReplicaUpdated as error:
-                if not error.passing or time.monotonic() - began > self._settings.stall_seconds:
-                    raise
-                self.notice(f"no policy replica took step {self.journal.step} yet: {error}")
-            self._orders.check()
-            time.sleep(PUBLISH_PAUSE_SECONDS)
+        published = self._publisher.publish_patiently(
+            self.engine.merged_weights(),
+            self._version(),
+            self._settings.stall_seconds,
+            self._orders.check,
+            self.notice,
+        )
         for replica, said in sorted(published.failures.items()):
             self.notice(
                 f"policy replica {replica} did not take step {self.journal.step} and is left out until it does: {said}"
             )
         for replica in published.returned:
             self.notice(f"policy replica {replica} has caught up at step {self.journal.step}")
-        replace_text(
-            self.directory / "published.json",
-            published.manifest(),
-        )
+        replace_text(self.directory / "published.json", published.manifest())
 
     def write_model(self) -> None:
         """The trained model in full precision, which the next stage starts from."""
@@ -159,7 +153,7 @@ class Run:
         if uncertain := self._ledger.uncertain(time.time()):
             self._ask(uncertain)
         for figures in self.journal.history[self._store.steps_told(self.plan.run_id) :]:
-            self._store.append_event(self.plan.run_id, "step", figures)
+            self.tell_step(figures)
 
     def evaluate(self, phase: str, measurement: Measurement, first: int) -> None:
         """Held-out cases or tasks, and general abilities; the same index asks the same before and after."""
@@ -176,7 +170,9 @@ class Run:
         if count and not measurement.values:
             raise RunFailed(f"none of {count} held-out requests was completed")
         measurement.finished = True
-        self.checkpoint()
+        held_out = self.plan.held_out(measurement.values)
+        self._tracker.held_out(self.journal.step, held_out)
+        self.checkpoint(measures.record_held_out(held_out))
 
     def train(self) -> None:
         if self.journal.step < self.config.schedule.steps:
@@ -234,7 +230,9 @@ class Run:
                 self._admit()
                 self._receive(f"training group {self._groups.oldest()} of step {self.journal.step + 1}")
                 self._groups.time_out(time.monotonic(), self.config.schedule.group_timeout_seconds)
-        self._begin_step_span()
+        taken = [o.request_id for group in self._step.judged for o in group.outcomes if not o.reason]
+        episodes = [received.span for received in map(self._inbox.held, taken) if received is not None]
+        self.journal.traced_episodes += self._step.begin_span(self.plan.run_id, self.journal.step + 1, episodes)
         self._step.training_since = time.monotonic()
         return [Group([_sample(member) for member in group]) for group in self._step.groups]
 
@@ -244,7 +242,7 @@ class Run:
         self.journal.step += 1
         outcomes = [outcome for group in step.judged for outcome in group.outcomes]
         figures = measures.step_metrics(
-            self.journal.step, result, step.groups, step.seconds, time.process_time() - step.cpu_since
+            self.journal.step, result, step.groups, outcomes, step.seconds, time.process_time() - step.cpu_since
         )
         self.journal.history.append(figures)
         within = trace.set_span_in_context(step.span)
@@ -257,7 +255,7 @@ class Run:
         figures["seconds"] = sum(step.seconds.values())
         step.span.end()
         measures.record(figures)
-        self._store.append_event(self.plan.run_id, "step", figures)
+        self.tell_step(figures)
         self.progress("training", self.journal.step, self.config.schedule.steps)
         self._orders.check()
         return True
@@ -289,19 +287,6 @@ class Run:
             asked += entries
         if asked:
             self._ask(asked)
-
-    def _begin_step_span(self) -> None:
-        """A step joins many episodes' traces: it links to each."""
-        settled = [
-            self._inbox.held(o.request_id) for group in self._step.judged for o in group.outcomes if not o.reason
-        ]
-        links = [trace.Link(received.span) for received in settled if received is not None and received.span.is_valid]
-        self.journal.traced_episodes += len(links)
-        attributes: dict[str, str | int] = {
-            "anamnesis.run_id": self.plan.run_id,
-            "anamnesis.step": self.journal.step + 1,
-        }
-        self._step.span = _tracer.start_span("trainer.step", Context(), links=links, attributes=attributes)
 
     def _drop_leftovers(self) -> None:
         """Training requests that no step needs any more."""
@@ -372,10 +357,12 @@ class Run:
             if outcome.reason:
                 measures.count_dropped(entry.purpose if entry else "", outcome.reason)
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, held_out: float | None = None) -> None:
+        """`held_out` is the mean held-out reward of these weights, where it has just been measured."""
         self.journal.bookmark = self._inbox.bookmark()
         state = self.engine.state()
-        path = self._checkpoints.write(state.tensors, {"engine": state.scalars, "journal": self.journal.to_json()})
+        progress = {"engine": state.scalars, "journal": self.journal.to_json()}
+        path = self._checkpoints.write(state.tensors, progress, held_out)
         self._store.update(
             self.plan.run_id,
             step=self.journal.step,
@@ -392,6 +379,10 @@ class Run:
 
     def tell_step(self, figures: Mapping[str, Any]) -> None:
         self._store.append_event(self.plan.run_id, "step", figures)
+        self._tracker.step(figures)
+        for alert in alerts(self.journal.history[: figures["step"]], self.config.alerts):
+            measures.count_alert(alert.name)
+            self._store.append_event(self.plan.run_id, "alert", vars(alert))
 
     def _version(self) -> rollout_pb2.PolicyVersion:
         return rollout_pb2.PolicyVersion(run_id=self.plan.run_id, incarnation=self._incarnation, step=self.journal.step)

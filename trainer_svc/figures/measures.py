@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+import resource
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import metrics
 
 from service_kit.errors import ServiceError
+from trainer_svc.figures.heldout import Measured
 from trainer_svc.flow.groups import FreshMember
+from trainer_svc.records.ledger import Outcome
 
 if TYPE_CHECKING:  # the engine imports torch
     from trainer_svc.learner.trainer import StepResult
@@ -34,6 +37,18 @@ _gauges = {
         ("seconds", "s", "Whole time of the step"),
     )
 }
+# What else a step has, in its `extra`.
+_extra_gauges = {
+    name: _meter.create_gauge(f"anamnesis.trainer.{name}", "1", description)
+    for name, description in (
+        ("truncated_fraction", "Share of tokens whose importance weight was truncated"),
+        ("masked_fraction", "Share of tokens masked as too far off-policy"),
+    )
+}
+_components = _meter.create_gauge("anamnesis.trainer.reward_component", "1", "Mean of a component of the reward")
+_held_out = _meter.create_gauge("anamnesis.trainer.held_out_reward", "1", "Mean reward on held-out cases")
+_memory = _meter.create_gauge("anamnesis.trainer.memory", "By", "Greatest use of memory so far, by device")
+_alerts = _meter.create_counter("anamnesis.trainer.alerts", "{alert}", "Alerts about a run's curves, by name")
 _steps = _meter.create_counter("anamnesis.trainer.steps", "{step}", "Optimizer steps taken")
 _trained = _meter.create_counter("anamnesis.trainer.trajectories.trained", "{trajectory}", "Trajectories trained on")
 _dropped = _meter.create_counter(
@@ -55,6 +70,7 @@ def step_metrics(
     step: int,
     result: StepResult,
     groups: Sequence[Sequence[FreshMember]],
+    outcomes: Sequence[Outcome],
     seconds_by_phase: Mapping[str, float],
     cpu_seconds: float,
 ) -> dict[str, Any]:
@@ -87,6 +103,8 @@ def step_metrics(
             "masked_fraction": result.masked_fraction,
             "reference_kl": result.reference_kl,
             "length_bonus": result.bonus_mean,
+            **{f"dropped:{reason}": float(count) for reason, count in _reasons(outcomes).items()},
+            **{f"memory_{device}_mb": size / 2**20 for device, size in _memory_used().items()},
             **_rollout_seconds(members),
         },
     }
@@ -95,6 +113,12 @@ def step_metrics(
 def record(figures: Mapping[str, Any]) -> None:
     for name, gauge in _gauges.items():
         gauge.set(figures[name])
+    for name, gauge in _extra_gauges.items():
+        gauge.set(figures["extra"][name])
+    for name, value in figures["reward_components"].items():
+        _components.set(value, {"component": name})
+    for device, size in _memory_used().items():
+        _memory.set(size, {"device": device})
     _steps.add(1)
     _trained.add(figures["trajectories"])
     for phase, seconds in figures["seconds_by_phase"].items():
@@ -106,6 +130,19 @@ def record_supervised(figures: Mapping[str, Any]) -> None:
     for name in figures.keys() & _gauges.keys():
         _gauges[name].set(figures[name])
     _steps.add(1)
+
+
+def record_held_out(values: Mapping[int, Measured]) -> float | None:
+    """Their mean reward; None where there are none."""
+    if not values:
+        return None
+    mean = _mean([measured.reward for measured in values.values()])
+    _held_out.set(mean)
+    return mean
+
+
+def count_alert(name: str) -> None:
+    _alerts.add(1, {"alert": name})
 
 
 def count_dropped(purpose: str, reason: str) -> None:
@@ -123,6 +160,20 @@ def active_run() -> Iterator[None]:
         yield
     finally:
         _active.set(0)
+
+
+def _reasons(outcomes: Sequence[Outcome]) -> Counter[str]:
+    return Counter(outcome.reason for outcome in outcomes if outcome.reason)
+
+
+def _memory_used() -> dict[str, int]:
+    """Peak bytes of this process, by device."""
+    import torch
+
+    used = {"cpu": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    if torch.cuda.is_available():
+        used["gpu"] = torch.cuda.max_memory_allocated()
+    return used
 
 
 def _component_means(members: Sequence[FreshMember]) -> dict[str, float]:

@@ -2,13 +2,16 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 
 from trainer_svc.flow.groups import FreshMember, Judged
+
+_tracer = trace.get_tracer(__name__)
 
 
 @dataclass
@@ -32,3 +35,10 @@ class Step:
             yield
         finally:
             self.seconds[name] += time.monotonic() - started
+
+    def begin_span(self, run_id: str, number: int, episodes: Iterable[trace.SpanContext]) -> int:
+        """A step joins many episodes' traces: it links to each. Returns to how many."""
+        links = [trace.Link(episode) for episode in episodes if episode.is_valid]
+        attributes: dict[str, str | int] = {"anamnesis.run_id": run_id, "anamnesis.step": number}
+        self.span = _tracer.start_span("trainer.step", Context(), links=links, attributes=attributes)
+        return len(links)

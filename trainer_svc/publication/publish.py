@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from trainer_svc.publication.replicas import replicas
 
 WEIGHTS = "model.safetensors"
 KEEP = 2
+PAUSE_SECONDS = 2.0
 PASSING = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
 
 
@@ -112,6 +114,29 @@ class WeightPublisher:
         self._latecomers.leave_out(self._left_out)
         failures = {replica: str(error) for replica, error in errors.items()}
         return Published(version, path, digest, failures, sorted(left_out), returned)
+
+    def publish_patiently(
+        self,
+        weights: dict[str, torch.Tensor],
+        version: rollout_pb2.PolicyVersion,
+        seconds: float,
+        check: Callable[[], None],
+        told: Callable[[str], None],
+    ) -> Published:
+        """publish, again and again while no replica answers, as while the only one is started again, for `seconds`.
+
+        `check` raises Halt where there is an order to stop. Raises NoReplicaUpdated.
+        """
+        began = time.monotonic()
+        while True:
+            try:
+                return self.publish(weights, version)
+            except NoReplicaUpdated as error:
+                if not error.passing or time.monotonic() - began > seconds:
+                    raise
+                told(f"no policy replica took step {version.step} yet: {error}")
+            check()
+            time.sleep(PAUSE_SECONDS)
 
     def _write(self, weights: dict[str, torch.Tensor], path: str) -> str:
         missing = self._names - weights.keys()

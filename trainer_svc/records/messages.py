@@ -86,6 +86,8 @@ def event_message(event: Event) -> trainer_pb2.RunEvent:
             message.step.CopyFrom(trainer_pb2.StepMetrics(**event.payload))
         case "notice":
             message.notice = event.payload["notice"]
+        case "alert":
+            message.alert.CopyFrom(trainer_pb2.Alert(**event.payload))
     return message
 
 

@@ -43,3 +43,24 @@ def test_a_half_written_directory_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / ".00000001.tmp").mkdir()
     assert checkpoints.newest() is None
     assert checkpoints.write({"w": torch.ones(1)}, {}).name == "00000001"
+
+
+def test_the_best_by_held_out_reward_stays_beside_the_last(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    assert checkpoints.best() is None
+    for step, held_out in enumerate([0.2, 0.7, None, 0.4, None, None]):
+        checkpoints.write({"w": torch.full((1,), float(step))}, {"step": step}, held_out)
+    best, newest = checkpoints.best(), checkpoints.newest()
+    assert best is not None and best.state == {"step": 1}
+    assert newest is not None and newest.state == {"step": 5}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000002", "00000005", "00000006"]
+    checkpoints.write({"w": torch.zeros(1)}, {"step": 6}, 0.7)
+    equal = checkpoints.best()
+    assert equal is not None and equal.state == {"step": 6}, "the newest of equals"
+
+
+def test_a_torn_best_is_refused(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    path = checkpoints.write({"w": torch.zeros(3)}, {"step": 1}, 0.9)
+    (path / TENSORS).write_bytes(b"")
+    assert checkpoints.best() is None
