@@ -20,7 +20,7 @@ _SHORTEST_INFLECTED = 4
 _SHORTEST_PLURAL = 3
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=32768)
 def compile_term(term: str) -> re.Pattern[str]:
     tokens = term.lower().replace("-", " ").split()
     if not tokens or not re.search(r"\w", term):
