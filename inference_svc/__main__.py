@@ -11,7 +11,7 @@ from anamnesis.inference.v1 import inference_pb2_grpc
 from inference_svc.engine.environment import configure_environment
 from inference_svc.settings import Deployment, InferenceSettings
 from service_kit.grpc.server import run_service, serve
-from service_kit.settings import load_settings
+from service_kit.settings import end_with, load_settings
 
 
 async def main(settings: InferenceSettings) -> None:
@@ -41,9 +41,12 @@ async def main(settings: InferenceSettings) -> None:
             servicer.embedder = Embedder(settings.embedding_directory(), settings.embedding_threads)
         else:
             directory = settings.model_directory()
-            store = await asyncio.to_thread(WeightStore, settings.weight_store(), directory)
+            store = await asyncio.to_thread(
+                WeightStore, settings.weight_store(), directory, settings.served_model(), settings.merged_weights()
+            )
             servicer.updater = WeightUpdater(engine, store, directory, measures.updated)
             await servicer.updater.load_current()
+        await engine.warm_up()
 
     async def close() -> None:
         if servicer.updater is not None:
@@ -57,7 +60,17 @@ async def main(settings: InferenceSettings) -> None:
     )
 
 
+def refuse_impossible(settings: InferenceSettings) -> None:
+    """Ends the process as wrong settings do, before anything is loaded."""
+    from inference_svc.profiles.possible import Machine, impossible
+
+    problems = impossible(settings, Machine.found())
+    if problems:
+        end_with(problems, "inference")
+
+
 if __name__ == "__main__":
     settings = load_settings(InferenceSettings, "inference")
     configure_environment(settings)
+    refuse_impossible(settings)
     run_service(main(settings))

@@ -16,13 +16,13 @@ from anamnesis.inference.v1 import inference_pb2_grpc
 from inference_svc.embed import Embedder
 from inference_svc.engine.requests import Finish, PauseMode, Rank, Sampling
 from inference_svc.service import Completed, PromptParts, TextService, engine_seed
-from inference_svc.settings import Deployment, InferenceSettings
+from inference_svc.settings import Deployment, InferenceSettings, Speculation
 from inference_svc.telemetry.measures import embedding
 from inference_svc.tokens import ChatMessage, Role
-from inference_svc.weights.store import Announced
+from inference_svc.weights.store import Announced, Format
 from inference_svc.weights.updater import WeightUpdater
 from inference_svc.weights.versions import Run, Version
-from service_kit.errors import FailedPrecondition, ServiceError, Unavailable, Unimplemented
+from service_kit.errors import FailedPrecondition, ServiceError, Unavailable
 
 SERVICE = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
 
@@ -47,6 +47,10 @@ MODES: dict[int, PauseMode] = {
     pb.IN_FLIGHT_DRAIN: PauseMode.DRAIN,
     pb.IN_FLIGHT_ABORT: PauseMode.ABORT,
     pb.IN_FLIGHT_CONTINUE: PauseMode.CONTINUE,
+}
+FORMATS: dict[int, Format] = {
+    pb.WEIGHT_FORMAT_SAFETENSORS_FULL: Format.FULL,
+    pb.WEIGHT_FORMAT_SAFETENSORS_LORA: Format.LORA,
 }
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -137,10 +141,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     async def UpdateWeights(self, request: pb.UpdateWeightsRequest, context: Context) -> pb.UpdateWeightsResponse:
         if self.updater is None:
             raise FailedPrecondition("FROZEN_DEPLOYMENT", "this deployment's weights never change")
-        if request.format != pb.WEIGHT_FORMAT_SAFETENSORS_FULL:
-            raise Unimplemented("a weight format other than SAFETENSORS_FULL")
         version = Version(request.version.run_id, request.version.incarnation, request.version.step)
-        update = await self.updater.update(Announced(version, request.path, request.sha256), MODES[request.in_flight])
+        announced = Announced(version, request.path, request.sha256, FORMATS[request.format])
+        update = await self.updater.update(announced, MODES[request.in_flight])
         response = pb.UpdateWeightsResponse(
             version=version_message(version),
             drained=update.in_flight if update.mode is PauseMode.DRAIN else 0,
@@ -176,6 +179,23 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             requests_failed=measures.failed,
             weight_updates=measures.updates,
             mean_update_seconds=measures.update_seconds / measures.updates if measures.updates else 0.0,
+            speculation=self._speculation(),
+        )
+
+    def _speculation(self) -> pb.Speculation | None:
+        if self._settings.speculation is Speculation.NONE:
+            return None
+        gauges = self.text.engine.gauges
+        state = gauges.speculation
+        return pb.Speculation(
+            method=self._settings.speculation,
+            rounds=gauges.rounds,
+            drafted_tokens=gauges.drafted,
+            accepted_tokens=gauges.accepted,
+            active=state is not None and state.active,
+            break_even=state.break_even if state else None,
+            round_cost=state.cost if state else None,
+            turned_off=state.turned_off if state else 0,
         )
 
     def _prompt(self, request: pb.GenerateRequest, path: str = "") -> list[int]:

@@ -12,9 +12,9 @@ import os
 import sys
 import tomllib
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -108,10 +108,15 @@ def load_settings(cls: type[S], service: str) -> S:
     try:
         return read_settings(cls, service)
     except WrongSettings as wrong:
-        print(f"{service}: the settings are wrong, so it does not start:", file=sys.stderr)
-        for problem in wrong.problems:
-            print(f"  {problem}", file=sys.stderr)
-        raise SystemExit(2) from None
+        end_with(wrong.problems, service)
+
+
+def end_with(problems: Iterable[str], service: str) -> NoReturn:
+    """The end of a process whose settings cannot be followed: code 2, and each reason on stderr."""
+    print(f"{service}: the settings are wrong, so it does not start:", file=sys.stderr)
+    for problem in problems:
+        print(f"  {problem}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def read_settings(cls: type[S], service: str) -> S:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from inference_svc.settings import InferenceSettings
+from inference_svc.engine.speculation import SPECULATION
+from inference_svc.settings import InferenceSettings, Speculation
+
+# The shortest and the longest end of the text that lookup looks for earlier in it, in tokens.
+LOOKUP_WORDS = (2, 4)
 
 
 def engine_arguments(settings: InferenceSettings) -> Any:
@@ -31,7 +35,10 @@ def engine_arguments(settings: InferenceSettings) -> Any:
         "generation_config": "vllm",
         "enable_log_requests": False,
         "disable_log_stats": True,
+        "kv_cache_dtype": settings.kv_cache_dtype,
+        "tensor_parallel_size": settings.tensor_parallel,
     }
+    chosen |= speculative_arguments(settings, on_cpu)
     if on_cpu:
         chosen |= {
             "distributed_executor_backend": "uni",
@@ -44,6 +51,34 @@ def engine_arguments(settings: InferenceSettings) -> Any:
     else:
         chosen["gpu_memory_utilization"] = settings.gpu_memory_utilization
     return AsyncEngineArgs(**chosen)
+
+
+def speculative_arguments(settings: InferenceSettings, on_cpu: bool) -> dict[str, Any]:
+    if settings.speculation is Speculation.NONE:
+        return {}
+    tokens, largest = settings.speculative_tokens, min(settings.speculation_max_batch, settings.max_num_seqs)
+    table = [(1, largest, tokens)]
+    if largest < settings.max_num_seqs:
+        table.append((largest + 1, settings.max_num_seqs, 0))
+    config: dict[str, Any] = {
+        "method": str(settings.speculation),
+        "num_speculative_tokens": tokens,
+        "num_speculative_tokens_per_batch_size": table,
+    }
+    by_lookup = settings.speculation is Speculation.NGRAM
+    if by_lookup:
+        config |= {"prompt_lookup_min": LOOKUP_WORDS[0], "prompt_lookup_max": LOOKUP_WORDS[1]}
+    else:
+        config["model"] = str(settings.draft_directory())
+    watch = {"break_even": settings.speculation_break_even, "rest_seconds": settings.speculation_rest_seconds}
+    # vLLM schedules ahead of the sampled tokens, but not on a CPU; and lookup needs them first.
+    ahead = not by_lookup and not on_cpu
+    return {
+        "speculative_config": config,
+        "async_scheduling": ahead,
+        "scheduler_cls": f"inference_svc.engine.scheduler.Watching{'Async' if ahead else ''}Scheduler",
+        "additional_config": {SPECULATION: watch},
+    }
 
 
 def engine_dtype(wanted: str, on_cpu: bool) -> str:

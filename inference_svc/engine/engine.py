@@ -20,14 +20,19 @@ from typing import Any
 
 from inference_svc.engine.arguments import engine_arguments
 from inference_svc.engine.gauges import EngineGauges
-from inference_svc.engine.requests import Finish, PauseMode, Rank, Sampling, Step
-from inference_svc.settings import InferenceSettings
+from inference_svc.engine.requests import Finish, PauseMode, Rank, Sampling, Step, order
+from inference_svc.settings import InferenceSettings, Speculation
 from inference_svc.weights.versions import BASE, Run, Version, joined
 from service_kit.errors import DeadlineExceeded, InvalidArgument, ServiceError, Unavailable
 
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 0.5
+# Any ids that every vocabulary has.
+WARM_UP_PROMPT = range(100, 116)
+WARM_UP_TOKENS = 8
+# Enough steps for both kinds to be timed, with every proposed token kept.
+MEASURED_TOKENS = 320
 
 
 class Engine:
@@ -42,10 +47,26 @@ class Engine:
 
     async def start(self) -> None:
         began = time.monotonic()
+        log.info("starting the engine", extra={"model": self._settings.served_model(), "eager": self._settings.eager})
         # Loading takes half a minute; the loop answers health checks meanwhile.
         self._llm = await asyncio.to_thread(self._load)
         await self._llm.update_weight_version(BASE.label())
         log.info("engine started", extra={"seconds": round(time.monotonic() - began, 1), "dtype": self.dtype})
+
+    async def warm_up(self) -> None:
+        """Generate: what is compiled or allocated at first use is then there, and speculation has been measured."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        began = time.monotonic()
+        measured = self._settings.speculation is not Speculation.NONE
+        tokens = min(MEASURED_TOKENS if measured else WARM_UP_TOKENS, self._settings.max_model_len // 2)
+        parameters = SamplingParams(
+            temperature=0.0, max_tokens=tokens, ignore_eos=True, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        # Repeated, so that lookup finds something to propose.
+        await self._only(list(WARM_UP_PROMPT) * 4, parameters, Rank.CONSULTATION)
+        log.info("warmed up", extra={"tokens": tokens, "seconds": round(time.monotonic() - began, 2)})
 
     def _load(self) -> Any:
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -188,7 +209,8 @@ class Engine:
             raise Unavailable("engine", "the engine has died")
         self.unfinished += 1
         try:
-            request = self._llm.generate(tokens_input(list(prompt)), parameters, uuid.uuid4().hex, priority=int(rank))
+            priority = order(rank, time.monotonic(), self._settings.priority_ageing_seconds)
+            request = self._llm.generate(tokens_input(list(prompt)), parameters, uuid.uuid4().hex, priority=priority)
             async with aclosing(request) as outputs:
                 async for output in outputs:
                     yield output

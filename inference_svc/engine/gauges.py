@@ -1,8 +1,16 @@
-"""The engine's own figures of its last step: running, waiting, cache use, prefix hits, what a draft got accepted."""
+"""The engine's own figures of its last step: running, waiting, cache use, prefix hits, what a draft got accepted.
+
+Invariant: speculation that turns itself off or on again is an event: it is logged, once.
+"""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
+
+from inference_svc.engine.speculation import SPECULATION, SpeculationState
+
+log = logging.getLogger(__name__)
 
 
 class EngineGauges:
@@ -12,8 +20,11 @@ class EngineGauges:
         self.kv_cache_usage = 0.0
         self.prefix_queries = 0
         self.prefix_hits = 0
+        self.rounds = 0
         self.drafted = 0
         self.accepted = 0
+        # None without speculation, and before the first step.
+        self.speculation: SpeculationState | None = None
 
     def stat_logger(self, config: Any, engine_index: int = 0) -> Any:
         """A vLLM stat logger that writes here."""
@@ -41,5 +52,18 @@ class EngineGauges:
         self.prefix_queries += stats.prefix_cache_stats.queries
         self.prefix_hits += stats.prefix_cache_stats.hits
         if stats.spec_decoding_stats is not None:
+            self.rounds += stats.spec_decoding_stats.num_drafts
             self.drafted += stats.spec_decoding_stats.num_draft_tokens
             self.accepted += stats.spec_decoding_stats.num_accepted_tokens
+        if stats.kv_connector_stats is not None:
+            self._take_speculation(SpeculationState(**stats.kv_connector_stats[SPECULATION]))
+
+    def _take_speculation(self, now: SpeculationState) -> None:
+        before, self.speculation = self.speculation, now
+        if before is None or before.active == now.active:
+            return
+        figures = {"accepted_per_round": now.accepted_per_round, "break_even": now.break_even}
+        if now.active:
+            log.info("speculation is tried again", extra=figures)
+        else:
+            log.warning("speculation does not pay and turned itself off", extra=figures)

@@ -16,6 +16,15 @@ class Rank(IntEnum):
     ROLLOUT = 2
 
 
+def order(rank: Rank, seconds: float, ageing_seconds: float) -> int:
+    """The engine's priority of a request that comes at `seconds`; smaller goes first.
+
+    Time of arrival plus a handicap by rank: so a rank goes before the next one, but nobody is overtaken by those who
+    come more than the handicap later, however many they are.
+    """
+    return round(1000 * (seconds + rank * ageing_seconds))
+
+
 class Finish(StrEnum):
     STOP = "stop"
     LENGTH = "length"

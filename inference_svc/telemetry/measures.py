@@ -26,7 +26,9 @@ ABORTED = "aborted"
 
 
 class RequestRecord:
-    def __init__(self) -> None:
+    def __init__(self, generated: Callable[[], None]) -> None:
+        """`generated` is called at each step that has tokens."""
+        self._token_came = generated
         self.generated = 0
         self.cached = 0
         self.finish: Finish | None = None
@@ -34,8 +36,10 @@ class RequestRecord:
         self.first_token_at: float | None = None
 
     def step(self, step: Step) -> None:
-        if self.first_token_at is None and step.token_ids:
-            self.first_token_at = time.monotonic()
+        if step.token_ids:
+            self._token_came()
+            if self.first_token_at is None:
+                self.first_token_at = time.monotonic()
         self.generated += len(step.token_ids)
         self.cached = step.cached_prompt_tokens
         self.finish = step.finish
@@ -52,6 +56,8 @@ class Measures:
         self.failed = 0
         self.updates = 0
         self.update_seconds = 0.0
+        # When the update began whose first token has not come yet.
+        self._updating_since: float | None = None
         self._tokens = _meter.create_counter("inference.tokens", unit="{token}", description="Prompt and generated")
         self._requests = _meter.create_counter("inference.requests", unit="{request}", description="By outcome")
         self._first = _histogram(
@@ -66,6 +72,11 @@ class Measures:
         self._update = _histogram(
             "inference.weights.update.duration", "Until new weights are served", gen_ai.DURATION_BUCKETS
         )
+        self._first_of_new = _histogram(
+            "inference.weights.update.first_token",
+            "From an update's begin until new weights gave a token to a request that waited",
+            gen_ai.DURATION_BUCKETS,
+        )
         for name, attribute, unit, description in (
             ("inference.engine.running", "running", "{request}", "Requests in the batch"),
             ("inference.engine.waiting", "waiting", "{request}", "Requests that wait for a place in the batch"),
@@ -79,6 +90,14 @@ class Measures:
             ("inference.speculation.accepted", "accepted", "Proposed tokens that the model accepted"),
         ):
             _meter.create_observable_counter(name, [self._observe(attribute)], "{token}", description)
+        _meter.create_observable_counter(
+            "inference.speculation.rounds", [self._observe("rounds")], "{round}", "Proposals that the model judged"
+        )
+        for name, of, unit, description in (
+            ("inference.speculation.active", "active", "1", "1 while tokens are proposed, 0 once that did not pay"),
+            ("inference.speculation.break_even", "break_even", "{token}", "Accepted tokens a round that pay for it"),
+        ):
+            _meter.create_observable_gauge(name, [self._observe_speculation(of)], unit, description)
 
     @contextmanager
     def request(
@@ -89,7 +108,7 @@ class Measures:
         prompt_tokens: int,
         sampling: Mapping[str, AttributeValue],
     ) -> Iterator[RequestRecord]:
-        record = RequestRecord()
+        record = RequestRecord(self._token_came)
         asked = gen_ai.asked(operation, model) | {"anamnesis.priority": rank.name.lower()}
         with traced(_tracer, f"{operation} {model}", {**asked, **sampling, gen_ai.RESPONSE_MODEL: model}) as span:
             outcome, failure = ABORTED, ABORTED  # unless it ends: the caller may go away at any step
@@ -107,10 +126,17 @@ class Measures:
                 self._tell(span, record, prompt_tokens)
                 self._time(record, asked | ({ERROR_TYPE: failure} if failure else {}))
 
-    def updated(self, seconds: float) -> None:
+    def updated(self, seconds: float, awaited: bool) -> None:
+        """`awaited`: requests are in flight, so the next token is theirs and not somebody's who comes later."""
         self.updates += 1
         self.update_seconds += seconds
         self._update.record(seconds, {"deployment": self._deployment})
+        self._updating_since = time.monotonic() - seconds if awaited else None
+
+    def _token_came(self) -> None:
+        if self._updating_since is not None:
+            self._first_of_new.record(time.monotonic() - self._updating_since, {"deployment": self._deployment})
+            self._updating_since = None
 
     def _tell(self, span: Span, record: RequestRecord, prompt_tokens: int) -> None:
         span.set_attributes(
@@ -145,6 +171,15 @@ class Measures:
     def _observe(self, attribute: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(options: CallbackOptions) -> Iterable[Observation]:
             yield Observation(getattr(self._gauges, attribute), {"deployment": self._deployment})
+
+        return observe
+
+    def _observe_speculation(self, attribute: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(options: CallbackOptions) -> Iterable[Observation]:
+            state = self._gauges.speculation
+            value = None if state is None else getattr(state, attribute)
+            if value is not None:
+                yield Observation(float(value), {"deployment": self._deployment})
 
         return observe
 

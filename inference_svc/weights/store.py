@@ -1,18 +1,21 @@
 """What may be loaded: the directories of the weight store.
 
 Invariant: a path that is accepted lies inside the store after every link is followed, holds one safetensors file and
-nothing that is unpickled, has the announced digest, and fits the served model tensor by tensor. All of this is known
-before the engine is touched.
+nothing that is unpickled, has the announced digest, and fits the base model tensor by tensor. All of this is known
+before the engine is touched. The store itself is only read: an adapter is merged into the base outside of it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from inference_svc.weights.adapters import ADAPTER, checked_adapter, merge
 from inference_svc.weights.versions import Version
 from service_kit.errors import FailedPrecondition, InvalidArgument, NotFound, ServiceError
 
@@ -23,6 +26,17 @@ FOREIGN = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.index.json", "*.gguf")
 FLOATS = ("F32", "BF16", "F16")
 
 
+class Format(StrEnum):
+    """The words of the manifest and of the contract."""
+
+    FULL = "SAFETENSORS_FULL"
+    LORA = "SAFETENSORS_LORA"
+
+    @property
+    def file(self) -> str:
+        return WEIGHTS if self is Format.FULL else ADAPTER
+
+
 @dataclass(frozen=True)
 class Announced:
     """A version, where it lies in the store, and the digest of its file."""
@@ -30,23 +44,42 @@ class Announced:
     version: Version
     path: str
     sha256: str
+    format: Format = Format.FULL
 
 
 class WeightStore:
-    def __init__(self, root: Path, model_directory: Path) -> None:
+    def __init__(self, root: Path, model_directory: Path, base_name: str, merged: Path) -> None:
+        """`base_name` is what the model is served as; `merged` is where merged adapters go, and only they."""
         self._root = root
-        self._expected = tensor_shapes(model_directory / WEIGHTS)
+        self._base = model_directory / WEIGHTS
+        self._base_names = {base_name, model_directory.name}
+        self._expected = tensor_shapes(self._base)
+        self._merged = merged
 
     def checked(self, announced: Announced) -> Path:
         """The directory to load. Reads the whole file once, so it belongs in a thread."""
-        directory = self._inside(announced.path)
-        file = directory / WEIGHTS
+        directory = self._inside(announced.path, announced.format.file)
+        file = directory / announced.format.file
         with file.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
         if digest != announced.sha256:
-            raise FailedPrecondition("DIGEST_MISMATCH", f"{announced.path}/{WEIGHTS} has the sha256 {digest}")
+            raise FailedPrecondition("DIGEST_MISMATCH", f"{announced.path}/{file.name} has the sha256 {digest}")
+        if announced.format is Format.LORA:
+            return self._with_adapter(directory, digest)
         self._check_tensors(file, announced.path)
         return directory
+
+    def serves(self, directory: Path) -> None:
+        """Merged weights that are served no more are deleted."""
+        for merged in self._merged.glob("*") if self._merged.is_dir() else ():
+            if merged != directory:
+                shutil.rmtree(merged, ignore_errors=True)
+
+    def _with_adapter(self, directory: Path, digest: str) -> Path:
+        adapter = checked_adapter(directory, tensor_shapes(directory / ADAPTER), self._expected, self._base_names)
+        target = self._merged / digest
+        merge(self._base, directory, adapter, target)
+        return target
 
     def current(self) -> Announced | None:
         """What the trainer published last; None where it has published nothing."""
@@ -57,11 +90,12 @@ class WeightStore:
         try:
             fields: Any = json.loads(text)
             version = Version(str(fields["run_id"]), int(fields["incarnation"]), int(fields["step"]))
-            return Announced(version, str(fields["path"]), str(fields["sha256"]))
+            kind = Format(fields.get("format", Format.FULL))
+            return Announced(version, str(fields["path"]), str(fields["sha256"]), kind)
         except (ValueError, KeyError, TypeError) as error:
             raise FailedPrecondition("BAD_MANIFEST", f"{CURRENT} is not a manifest: {error!r}") from error
 
-    def _inside(self, path: str) -> Path:
+    def _inside(self, path: str, name: str) -> Path:
         parts = PurePosixPath(path)
         if parts.is_absolute() or ".." in parts.parts or "\\" in path or "\0" in path or not parts.parts:
             raise InvalidArgument("path", "a directory relative to the weight store, without ..", "PATH_OUTSIDE_STORE")
@@ -71,14 +105,14 @@ class WeightStore:
             raise InvalidArgument("path", "leads out of the weight store", "PATH_OUTSIDE_STORE")
         if not directory.is_dir():
             raise NotFound("weights", path)
-        file = directory / WEIGHTS
+        file = directory / name
         if not file.is_file():
-            raise NotFound("weights file", f"{path}/{WEIGHTS}")
+            raise NotFound("weights file", f"{path}/{name}")
         if not file.resolve().is_relative_to(root):
-            raise InvalidArgument("path", f"{WEIGHTS} leads out of the weight store", "PATH_OUTSIDE_STORE")
-        foreign = sorted({found.name for pattern in FOREIGN for found in directory.glob(pattern)} - {WEIGHTS})
+            raise InvalidArgument("path", f"{name} leads out of the weight store", "PATH_OUTSIDE_STORE")
+        foreign = sorted({found.name for pattern in FOREIGN for found in directory.glob(pattern)} - {name})
         if foreign:
-            raise InvalidArgument("path", f"holds more than {WEIGHTS}: {', '.join(foreign)}", "FOREIGN_FILES")
+            raise InvalidArgument("path", f"holds more than {name}: {', '.join(foreign)}", "FOREIGN_FILES")
         return directory
 
     def _check_tensors(self, file: Path, path: str) -> None:

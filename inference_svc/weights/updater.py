@@ -26,6 +26,7 @@ class Switchable(Protocol):
     """What an update needs of the engine."""
 
     version: Version
+    unfinished: int
 
     async def switch(self, directory: Path, version: Version, mode: PauseMode, previous: Path) -> int: ...
 
@@ -34,6 +35,8 @@ class Store(Protocol):
     """What an update needs of the weight store; see WeightStore."""
 
     def checked(self, announced: Announced) -> Path: ...
+
+    def serves(self, directory: Path) -> None: ...
 
     def current(self) -> Announced | None: ...
 
@@ -47,8 +50,9 @@ class Update:
 
 class WeightUpdater:
     def __init__(
-        self, engine: Switchable, store: Store, base_directory: Path, updated: Callable[[float], None]
+        self, engine: Switchable, store: Store, base_directory: Path, updated: Callable[[float, bool], None]
     ) -> None:
+        """`updated` is told how long an update took, and whether requests waited for its end."""
         self._engine = engine
         self._store = store
         self._served_directory = base_directory
@@ -85,7 +89,8 @@ class WeightUpdater:
             in_flight = await self._engine.switch(directory, announced.version, mode, self._served_directory)
             self._served_directory, self._served_digest = directory, announced.sha256
             seconds = time.monotonic() - began
-            self._updated(seconds)
+            self._updated(seconds, self._engine.unfinished > 0)
+            await asyncio.to_thread(self._store.serves, directory)
             log.info(
                 "serving other weights",
                 extra={"version": str(announced.version), "seconds": round(seconds, 3), "in_flight": in_flight},

@@ -221,7 +221,25 @@ INFERENCE = Dashboard(
                     "Nothing where no engine speculates.",
                     greatest=1,
                 ),
+                Panel(
+                    "Speculation: accepted tokens a round, and what pays",
+                    [
+                        Query(
+                            f"{rate('inference.speculation.accepted', 'service_name', ENGINE)}"
+                            f" / ({rate('inference.speculation.rounds', 'service_name', ENGINE)} > 0)",
+                            "{{service_name}} accepted",
+                        ),
+                        Query(
+                            now("inference.speculation.break_even", "service_name", ENGINE, "max"),
+                            "{{service_name}} break-even",
+                        ),
+                        Query(now("inference.speculation.active", "service_name", ENGINE), "{{service_name}} engines"),
+                    ],
+                    "short",
+                    "Engines: how many still speculate. One turns it off below its break-even, and tries again later.",
+                ),
                 Panel("Update of the weights", quantiles("inference.weights.update.duration"), "s"),
+                Panel("Update until the first new token", quantiles("inference.weights.update.first_token"), "s"),
             ],
         ),
     ],

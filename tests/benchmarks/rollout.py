@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -31,6 +27,7 @@ from inference_svc.settings import InferenceSettings
 from simulator_svc.cases.library import CaseLibrary
 from simulator_svc.cases.model import Split
 from simulator_svc.rollout.identity import doctor_turn_seed
+from tests.benchmarks.bare_engine import EngineProcess, Turn
 from tests.benchmarks.stacks import running_stack
 from tests.integration.rollout.rollout_traffic import Traffic, consultations, fragments, new_run, state_of
 
@@ -106,10 +103,10 @@ def play_on_stack(traffic: Traffic, requests: Sequence[RolloutRequest]) -> tuple
     return Pass(sum(sampled), len(sampled), seconds), played
 
 
-def turns(trajectory: Trajectory) -> list[dict[str, Any]]:
+def turns(trajectory: Trajectory) -> list[Turn]:
     """What the bare engine replays of an episode."""
     prompt: list[int] = []
-    found: list[dict[str, Any]] = []
+    found: list[Turn] = []
     for segment in trajectory.segments:
         if segment.trainable:
             found.append(
@@ -124,48 +121,11 @@ def turns(trajectory: Trajectory) -> list[dict[str, Any]]:
     return found
 
 
-class EngineProcess:
-    def __init__(self, settings: InferenceSettings, log: Path) -> None:
-        arguments = json.dumps(settings.model_dump(mode="json", exclude_unset=True))
-        # What this process set for itself (or was given for the stack) must not differ from the policy's process.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ANAMNESIS_")}
-        self._log = log.open("w")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.rollout_engine", arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env=environment,
-        )
-        self._answer()
-
-    def replay(self, played: Sequence[Trajectory], concurrency: int) -> Pass:
-        episodes = [turns(trajectory) for trajectory in played]
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"episodes": episodes, "concurrency": concurrency}) + "\n")
-        self._process.stdin.flush()
-        seconds = float(self._answer()["seconds"])
-        tokens = [turn["tokens"] for episode in episodes for turn in episode]
-        return Pass(sum(tokens), len(tokens), seconds)
-
-    def _answer(self) -> dict[str, Any]:
-        """The next line of JSON; vLLM writes other lines to stdout too."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("{"):
-                answer: dict[str, Any] = json.loads(line)
-                return answer
-        raise RuntimeError(f"the bare engine ended; see {self._log.name}")
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        self._log.close()
+def replay(engine: EngineProcess, played: Sequence[Trajectory], concurrency: int) -> Pass:
+    episodes = [turns(trajectory) for trajectory in played]
+    seconds = engine.replay(episodes, concurrency)
+    tokens = [turn["tokens"] for episode in episodes for turn in episode]
+    return Pass(sum(tokens), len(tokens), seconds)
 
 
 def report(console: Console, passes: Sequence[tuple[Pass, Pass]]) -> dict[str, float]:
@@ -221,7 +181,7 @@ def main() -> None:
         )
         try:
             warm_up = workload.requests(4, 4)
-            engine.replay(play_on_stack(traffic, warm_up)[1], options.concurrency)
+            replay(engine, play_on_stack(traffic, warm_up)[1], options.concurrency)
             console.print(
                 f"each pass: {options.fragments} fragments in groups of 4, {options.consultations} consultations of up "
                 f"to {TURNS} doctor turns, up to {TOKENS} tokens a turn, {options.concurrency} episodes at once"
@@ -233,7 +193,7 @@ def main() -> None:
                     f"pass {number + 1}, stack: {on_stack.tokens} tokens in {on_stack.seconds:.1f} s; "
                     f"{dict(ends)}; seconds of episodes by phase {seconds_by_phase(played)}"
                 )
-                bare = engine.replay(played, options.concurrency)
+                bare = replay(engine, played, options.concurrency)
                 console.print(f"pass {number + 1}, bare engine: {bare.tokens} tokens in {bare.seconds:.1f} s")
                 passes.append((on_stack, bare))
         finally:

@@ -86,7 +86,7 @@ async def served(settings: InferenceSettings) -> AsyncIterator[Served]:
     assembler = PromptAssembler.load(MODEL)
     servicer.text = TextService(engine, assembler, settings.served_model(), settings.max_unfinished, measures)
     if settings.deployment is Deployment.POLICY:
-        store = WeightStore(settings.weight_store(), MODEL)
+        store = WeightStore(settings.weight_store(), MODEL, MODEL.name, settings.merged_weights())
         servicer.updater = WeightUpdater(engine, store, MODEL, measures.updated)
 
     def register(server: grpc.aio.Server) -> list[str]:

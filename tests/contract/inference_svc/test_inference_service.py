@@ -199,7 +199,7 @@ def update(**fields: object) -> pb.UpdateWeightsRequest:
     [
         ({"path": "../../etc"}, grpc.StatusCode.INVALID_ARGUMENT, "PATH_OUTSIDE_STORE"),
         ({}, grpc.StatusCode.NOT_FOUND, "WEIGHTS_NOT_FOUND"),
-        ({"format": pb.WEIGHT_FORMAT_SAFETENSORS_LORA}, grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED"),
+        ({"format": pb.WEIGHT_FORMAT_SAFETENSORS_LORA}, grpc.StatusCode.NOT_FOUND, "WEIGHTS_NOT_FOUND"),
         ({"sha256": "xyz"}, grpc.StatusCode.INVALID_ARGUMENT, "CONTRACT_VIOLATION"),
         ({"in_flight": 0}, grpc.StatusCode.INVALID_ARGUMENT, "CONTRACT_VIOLATION"),
     ],

@@ -17,6 +17,7 @@ from service_kit.errors import FailedPrecondition, NotFound
 class RecordingEngine:
     def __init__(self) -> None:
         self.version = BASE
+        self.unfinished = 0
         self.switched: list[tuple[Path, Version, Path]] = []
         self.may_finish = asyncio.Event()
         self.may_finish.set()
@@ -36,11 +37,15 @@ class PathStore:
 
     def __init__(self) -> None:
         self.manifest: Announced | None = None
+        self.kept: list[Path] = []
 
     def checked(self, announced: Announced) -> Path:
         if announced.path == "missing":
             raise NotFound("weights", announced.path)
         return Path("/store") / announced.path
+
+    def serves(self, directory: Path) -> None:
+        self.kept.append(directory)
 
     def current(self) -> Announced | None:
         return self.manifest
@@ -58,7 +63,7 @@ def store() -> PathStore:
 
 @pytest.fixture
 def updater(engine: RecordingEngine, store: PathStore) -> WeightUpdater:
-    return WeightUpdater(engine, store, Path("/base"), lambda seconds: None)
+    return WeightUpdater(engine, store, Path("/base"), lambda seconds, awaited: None)
 
 
 def announced(step: int, *, run: str = "r", incarnation: int = 0, path: str = "", digest: str = "d") -> Announced:
@@ -105,7 +110,7 @@ async def test_a_version_without_a_run_is_refused(updater: WeightUpdater) -> Non
 
 
 async def test_a_failed_update_leaves_the_old_version_and_the_next_one_works(
-    updater: WeightUpdater, engine: RecordingEngine
+    updater: WeightUpdater, engine: RecordingEngine, store: PathStore
 ) -> None:
     await updater.update(announced(1), PauseMode.DRAIN)
     with pytest.raises(NotFound):
@@ -114,6 +119,7 @@ async def test_a_failed_update_leaves_the_old_version_and_the_next_one_works(
     with pytest.raises(RuntimeError):
         await updater.update(announced(2), PauseMode.DRAIN)
     assert engine.version == Version("r", 0, 1)
+    assert store.kept == [Path("/store/r/0-1")], "what still serves stays"
     engine.fails = False
     await updater.update(announced(2), PauseMode.DRAIN)
     assert engine.switched[-1][2] == Path("/store/r/0-1")

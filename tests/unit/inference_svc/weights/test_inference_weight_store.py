@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from inference_svc.weights.store import Announced, WeightStore
+from inference_svc.weights.store import Announced, Format, WeightStore
 from inference_svc.weights.versions import Version
 from service_kit.errors import FailedPrecondition, InvalidArgument, NotFound
 
@@ -37,7 +37,7 @@ def root(tmp_path: Path) -> Path:
 def store(tmp_path: Path, root: Path) -> WeightStore:
     write(tmp_path / "model", tensors())
     root.mkdir()
-    return WeightStore(root, tmp_path / "model")
+    return WeightStore(root, tmp_path / "model", "served", tmp_path / "merged")
 
 
 def test_a_fitting_directory_is_accepted(store: WeightStore, root: Path) -> None:
@@ -114,10 +114,18 @@ def test_a_file_that_is_no_safetensors_is_refused(store: WeightStore, root: Path
 
 def test_the_manifest_is_read_and_a_broken_one_is_named(store: WeightStore, root: Path) -> None:
     assert store.current() is None
-    fields = {"run_id": "r", "incarnation": 2, "step": 7, "path": "r/2-7", "sha256": "0" * 64, "format": "x"}
+    fields = {"run_id": "r", "incarnation": 2, "step": 7, "path": "r/2-7", "sha256": "0" * 64}
     (root / "CURRENT.json").write_text(json.dumps(fields))
     assert store.current() == Announced(Version("r", 2, 7), "r/2-7", "0" * 64)
-    for broken in ("{", "[]", '{"run_id": "r"}', '{"run_id": "r", "incarnation": "x", "step": 1}'):
+    (root / "CURRENT.json").write_text(json.dumps(fields | {"format": "SAFETENSORS_LORA"}))
+    assert store.current() == Announced(Version("r", 2, 7), "r/2-7", "0" * 64, Format.LORA)
+    for broken in (
+        json.dumps(fields | {"format": "x"}),
+        "{",
+        "[]",
+        '{"run_id": "r"}',
+        '{"run_id": "r", "incarnation": "x", "step": 1}',
+    ):
         (root / "CURRENT.json").write_text(broken)
         with pytest.raises(FailedPrecondition):
             store.current()
