@@ -187,6 +187,14 @@ bench-rollout: setup model ## tokens a second of the stack against the bare engi
 bench-rubric: setup model ## the judges beside labels, injections, memory, prefix affinity of two replicas
 	@$(BIN)/python -m tests.benchmarks.rubric
 
+.PHONY: bench-updates
+bench-updates: setup model ## 500 weight updates of the engine under constant load
+	@$(BIN)/python -m tests.benchmarks.weight_updates
+
+.PHONY: bench-grpc
+bench-grpc: setup model ## the inference service beside the same engine in process
+	@$(BIN)/python -m tests.benchmarks.inference_grpc
+
 .PHONY: rolling-restart
 rolling-restart: setup model ## replaces every service in turn under load: no call fails
 	@$(BIN)/python -m tests.benchmarks.rolling_restart

@@ -10,16 +10,13 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-import grpc
-
 from anamnesis.common.v1 import dialogue_pb2, rollout_pb2
 from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
-from rubric_svc.affinity import Affinity
 from rubric_svc.judge.model import Choice, Failed, Question
 from rubric_svc.model import Speaker
-from rubric_svc.replicas import Replicas
 from service_kit.errors import Aborted, Unavailable
-from service_kit.grpc.channel import call_deadline, open_channel, service_error
+from service_kit.grpc.affine import AffineReplicas, Send
+from service_kit.grpc.channel import open_channel
 from service_kit.tls import TlsSettings
 
 DEPENDENCY = "inference-frozen"
@@ -27,8 +24,6 @@ DEPENDENCY = "inference-frozen"
 _CHUNK = 256
 # Embeddings of one request; the contract takes up to 1024, but they wait for each other.
 _EMBEDDED = 128
-_REFRESH_SECONDS = 10.0
-_REST_SECONDS = 10.0
 _ROLES = {
     Speaker.SYSTEM: dialogue_pb2.ROLE_SYSTEM,
     Speaker.PATIENT: dialogue_pb2.ROLE_USER,
@@ -40,13 +35,12 @@ class FrozenModel:
     def __init__(self, target: str, tls: TlsSettings | None = None, *, overload: int = 64) -> None:
         """`overload`: the questions that the replica of a prefix may have in flight beyond the least loaded one."""
         idempotent = {"anamnesis.inference.v1.InferenceService": ["Choose", "Embed", "GenerateBatch"]}
-        self._replicas = Replicas(
+        self._replicas = AffineReplicas(
             target,
             lambda address: open_channel(address, idempotent=idempotent, tls=tls, peer=DEPENDENCY),
-            refresh_seconds=_REFRESH_SECONDS,
             dependency=DEPENDENCY,
+            overload=overload,
         )
-        self._affinity = Affinity(overload=overload, rest_seconds=_REST_SECONDS, clock=time.monotonic)
 
     async def choose(self, questions: Sequence[Question], limit_seconds: float) -> list[list[Choice] | Failed]:
         together: dict[str, list[int]] = {}
@@ -73,13 +67,7 @@ class FrozenModel:
         vectors: list[list[float]] = []
         for start in range(0, len(texts), _EMBEDDED):
             request = inference_pb2.EmbedRequest(texts=texts[start : start + _EMBEDDED])
-            addresses = await self._replicas.addresses()
-            replica = self._affinity.home(texts[start], addresses)
-            stub = inference_pb2_grpc.InferenceServiceStub(self._replicas.channel(replica))
-            try:
-                response = await stub.Embed(request, timeout=call_deadline(until - time.monotonic()))
-            except grpc.aio.AioRpcError as error:
-                raise service_error(error, DEPENDENCY) from error
+            response = await self._replicas.call(texts[start], _embedding(request), until - time.monotonic())
             vectors += [list(embedding.values) for embedding in response.embeddings]
         if len(vectors) != len(texts):
             raise Unavailable(DEPENDENCY, "embeddings of another number of texts")
@@ -96,14 +84,14 @@ class FrozenModel:
             priority=inference_pb2.PRIORITY_JUDGE,
             constraint=inference_pb2.Constraint(json_schema=schema),
         )
-        replica = self._affinity.home(prompt, await self._replicas.addresses())
-        stub = inference_pb2_grpc.InferenceServiceStub(self._replicas.channel(replica))
-        try:
-            response = await stub.GenerateBatch(
-                inference_pb2.GenerateBatchRequest(requests=[request]), timeout=call_deadline(limit_seconds)
-            )
-        except grpc.aio.AioRpcError as error:
-            raise service_error(error, DEPENDENCY) from error
+        batch = inference_pb2.GenerateBatchRequest(requests=[request])
+        response = await self._replicas.call(
+            prompt,
+            lambda channel, seconds: inference_pb2_grpc.InferenceServiceStub(channel).GenerateBatch(
+                batch, timeout=seconds
+            ),
+            limit_seconds,
+        )
         (completion,) = response.completions
         if completion.error_reason:
             raise Aborted(completion.error_reason, completion.error_message)
@@ -116,33 +104,19 @@ class FrozenModel:
         request = inference_pb2.ChooseRequest(
             items=[_item(question) for question in questions], priority=inference_pb2.PRIORITY_JUDGE
         )
-        until = time.monotonic() + limit
-        tried: list[str] = []
-        while True:
-            addresses = await self._replicas.addresses()
-            replica = self._affinity.home(prefix, addresses, but=tried)
-            try:
-                with self._affinity.carrying(replica, len(questions)):
-                    response = await self._choose(replica, request, until - time.monotonic())
-            except Unavailable:
-                self._affinity.failed(replica)
-                tried.append(replica)
-                if set(addresses) <= set(tried) or time.monotonic() >= until:
-                    raise
-                continue
-            self._affinity.answered(replica)
-            if len(response.results) != len(questions):
-                return [Failed("WRONG_ANSWER_COUNT")] * len(questions)
-            return [_answer(result) for result in response.results]
+        response = await self._replicas.call(
+            prefix,
+            lambda channel, seconds: inference_pb2_grpc.InferenceServiceStub(channel).Choose(request, timeout=seconds),
+            limit,
+            items=len(questions),
+        )
+        if len(response.results) != len(questions):
+            return [Failed("WRONG_ANSWER_COUNT")] * len(questions)
+        return [_answer(result) for result in response.results]
 
-    async def _choose(
-        self, replica: str, request: inference_pb2.ChooseRequest, seconds: float
-    ) -> inference_pb2.ChooseResponse:
-        stub = inference_pb2_grpc.InferenceServiceStub(self._replicas.channel(replica))
-        try:
-            return await stub.Choose(request, timeout=call_deadline(seconds))
-        except grpc.aio.AioRpcError as error:
-            raise service_error(error, DEPENDENCY) from error
+
+def _embedding(request: inference_pb2.EmbedRequest) -> Send[inference_pb2.EmbedResponse]:
+    return lambda channel, seconds: inference_pb2_grpc.InferenceServiceStub(channel).Embed(request, timeout=seconds)
 
 
 def _item(question: Question) -> inference_pb2.ChooseItem:

@@ -14,6 +14,7 @@ from anamnesis.common.v1.rollout_pb2 import RolloutRequest
 from anamnesis.inference.v1.inference_pb2 import PRIORITY_ROLLOUT
 from anamnesis.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from anamnesis.rubric.v1.rubric_pb2_grpc import RubricServiceStub
+from service_kit.grpc.affine import AffineReplicas
 from service_kit.grpc.channel import open_channel
 from service_kit.grpc.server import run_service, serve
 from service_kit.kafka.consumer import EventConsumer
@@ -28,7 +29,7 @@ from simulator_svc.rollout.episode import EpisodePlayer, Limits
 from simulator_svc.rollout.filters import Filters
 from simulator_svc.rollout.judge import Judge
 from simulator_svc.rollout.patience import Patience
-from simulator_svc.rollout.policy import Policy
+from simulator_svc.rollout.policy import DEPENDENCY, OVERLOAD, Policy
 from simulator_svc.rollout.settings import RolloutSettings
 from simulator_svc.rollout.worker import REQUESTS, TRAJECTORIES, RolloutWorker
 
@@ -98,9 +99,13 @@ class Process:
 
     async def _player(self) -> EpisodePlayer:
         settings, deadlines = self._settings, self._settings.deadlines
-        policy = InferenceServiceStub(
-            await self._channel(settings.inference_policy_target, "inference-policy", INFERENCE)
+        policy = AffineReplicas(
+            settings.inference_policy_target,
+            lambda address: open_channel(address, tls=settings.tls, peer="inference-policy", health_of=INFERENCE),
+            dependency=DEPENDENCY,
+            overload=OVERLOAD,
         )
+        self._resources.push_async_callback(policy.close)
         frozen = InferenceServiceStub(
             await self._channel(settings.inference_frozen_target, "inference-frozen", INFERENCE)
         )

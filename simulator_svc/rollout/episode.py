@@ -61,7 +61,7 @@ class Doctor(Protocol):
     async def context_tokens(self) -> int: ...
 
     async def speak(
-        self, so_far: Sequence[int], new: Sequence[Message], sampling: Sampling, seed: int
+        self, so_far: Sequence[int], new: Sequence[Message], sampling: Sampling, seed: int, group: str
     ) -> DoctorTurn: ...
 
 
@@ -215,7 +215,8 @@ class EpisodePlayer:
                 if is_over_long(len(play.transcript.token_ids), request.sampling.max_tokens, limit):
                     raise Ended(TerminalState.TERMINAL_STATE_FILTERED, OVER_LONG)
                 seed = doctor_turn_seed(request.seed, play.turns)
-                turn = await self._doctor.speak(play.transcript.token_ids, new, request.sampling, seed)
+                group = request.group_id or request.request_id
+                turn = await self._doctor.speak(play.transcript.token_ids, new, request.sampling, seed, group)
                 play.transcript.add(turn)
             except ServiceError as error:
                 if error.reason == PROMPT_TOO_LONG:

@@ -74,7 +74,9 @@ class ScriptedDoctor:
     async def context_tokens(self) -> int:
         return self.context
 
-    async def speak(self, so_far: Sequence[int], new: Sequence[Message], sampling: Sampling, seed: int) -> DoctorTurn:
+    async def speak(
+        self, so_far: Sequence[int], new: Sequence[Message], sampling: Sampling, seed: int, group: str
+    ) -> DoctorTurn:
         self.fails()
         self.asked.append((list(so_far), list(new), seed))
         text = self.lines[len(self.asked) - 1]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from rubric_svc.affinity import Affinity, ranked
+from service_kit.grpc.affinity import Affinity, ranked
 
 REPLICAS = ["10.0.0.1:7104", "10.0.0.2:7104", "10.0.0.3:7104"]
 PREFIXES = [f"dialogue {number}" for number in range(3000)]

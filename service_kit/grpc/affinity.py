@@ -1,4 +1,4 @@
-"""Which replica of the frozen deployment judges a dialogue: the one that has its prefix in the cache.
+"""Which replica answers a call: the one that has its prefix in the cache.
 
 Rendezvous hashing (Thaler and Ravishankar, 1998): each prefix ranks the replicas by a hash of both, and belongs to the
 first. Invariant: as long as the replicas are the same, none of them fails and none is overloaded, a prefix always goes
