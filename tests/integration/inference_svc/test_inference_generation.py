@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import re
+import time
 from pathlib import Path
 
 import grpc
@@ -19,6 +20,7 @@ from tests.integration.inference_svc.reference_model import ReferenceModel
 
 pytestmark = pytest.mark.engine
 END_OF_TURN = 2
+BLOCK = 32
 
 
 @pytest.mark.parametrize(("temperature", "top_k"), [(1.0, 0), (0.7, 0), (1.3, 20)])
@@ -77,6 +79,20 @@ async def test_a_second_turn_goes_on_from_the_sampled_ids(frozen: InferenceServi
     # Sampled ids may cut the text otherwise than the tokenizer; what the template adds is the same.
     added = len(second.prompt) - len(so_far) - (END_OF_TURN not in first.token_ids)
     assert second.prompt[-added:] == whole[-added:]
+
+
+async def test_what_a_group_and_what_a_judges_questions_share_is_computed_once(frozen: InferenceServiceStub) -> None:
+    history = f"[{time.time_ns()}] " + "I cough at night and my chest feels tight when I climb the stairs. " * 8
+    group = await batch(frozen, [generation(history, 2, seed=seed) for seed in range(8)])
+    shared = len(group[0].prompt_token_ids) // BLOCK * BLOCK
+    assert shared >= 4 * BLOCK
+    assert sum(completion.cached_prompt_tokens for completion in group) >= 7 * (shared - BLOCK)
+    before = await frozen.GetStats(pb.GetStatsRequest(), timeout=SECONDS)
+    questions = [item(f"{history} Is {sign} present?", ["Yes", "No"]) for sign in ("fever", "pain", "wheeze", "blood")]
+    await frozen.Choose(pb.ChooseRequest(items=questions), timeout=SECONDS)
+    after = await frozen.GetStats(pb.GetStatsRequest(), timeout=SECONDS)
+    # The engine's figures are those of its last step.
+    assert after.cached_prompt_tokens - before.cached_prompt_tokens >= 3 * (shared - 2 * BLOCK)
 
 
 async def test_prompts_that_fill_more_than_one_step_are_all_answered(frozen: InferenceServiceStub) -> None:

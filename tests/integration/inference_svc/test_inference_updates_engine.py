@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from anamnesis.common.v1 import rollout_pb2
 from anamnesis.inference.v1 import inference_pb2 as pb
@@ -188,3 +191,47 @@ async def test_continue_switches_in_mid_sequence_and_says_which_token_is_whose(
     assert gathered.logprobs[:switch] == pytest.approx(by_old[:switch], abs=tolerance)
     assert gathered.logprobs[switch:] == pytest.approx(by_new[switch:], abs=tolerance)
     assert gathered.logprobs[switch:] != pytest.approx(by_old[switch:], abs=tolerance)
+
+
+async def test_an_adapter_is_served_as_its_base_with_it_merged_and_a_wrong_one_changes_nothing(
+    policy: InferenceServiceStub, weights: Weights, reference: ReferenceModel, tolerance: float, model_directory: Path
+) -> None:
+    other = put_adapter(weights, model_directory, 1, rank=8)
+    await weights.update(other)
+    answered = await greedy(policy)
+    assert [run.policy_version.step for run in answered.finished.version_runs] == [1]
+    adapted = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(str(model_directory), dtype=torch.float32), str(weights.store / other.path)
+    )
+    with torch.inference_mode():
+        logits = adapted(torch.tensor([[*answered.prompt, *answered.token_ids]])).logits[0, len(answered.prompt) - 1 :]
+    expected = [row.log_softmax(-1)[i].item() for row, i in zip(logits, answered.token_ids, strict=False)]
+    assert answered.logprobs == pytest.approx(expected, abs=tolerance)
+    assert answered.logprobs != pytest.approx(reference.logprobs(answered.prompt, answered.token_ids), abs=tolerance)
+    wrong = put_adapter(weights, model_directory, 2, rank=8)
+    config = weights.store / wrong.path / "adapter_config.json"
+    config.write_text(config.read_text().replace("smollm2-135m-instruct", "another-model"))
+    with pytest.raises(grpc.aio.AioRpcError, match="another-model"):
+        await weights.update(wrong)
+    assert (await greedy(policy)).logprobs == pytest.approx(answered.logprobs, abs=1e-4)
+    assert (await weights.version()).step == 1
+
+
+def put_adapter(weights: Weights, model_directory: Path, step: int, rank: int) -> pb.UpdateWeightsRequest:
+    path = f"{weights.run}/0-{step}"
+    torch.manual_seed(step)
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    network = AutoModelForCausalLM.from_pretrained(str(model_directory), dtype=torch.float32)
+    adapter = get_peft_model(network, config)
+    with torch.no_grad():
+        for name, parameter in adapter.named_parameters():
+            if "lora_" in name:
+                parameter.mul_(0.3)
+    adapter.save_pretrained(str(weights.store / path))
+    return pb.UpdateWeightsRequest(
+        version=rollout_pb2.PolicyVersion(run_id=weights.run, step=step),
+        path=path,
+        format=pb.WEIGHT_FORMAT_SAFETENSORS_LORA,
+        sha256=hashlib.sha256((weights.store / path / "adapter_model.safetensors").read_bytes()).hexdigest(),
+        in_flight=pb.IN_FLIGHT_DRAIN,
+    )

@@ -101,3 +101,17 @@ def test_the_names_are_those_of_the_conventions() -> None:
     ours = {value for name, value in vars(gen_ai).items() if name.isupper() and isinstance(value, str)}
     known = {value for name, value in vars(gen_ai_attributes).items() if name.isupper()}
     assert ours and ours <= known
+
+
+def test_the_time_to_the_first_new_token_is_told_once_and_only_of_requests_that_waited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    figures = Measures("policy", EngineGauges())
+    told: list[float] = []
+    monkeypatch.setattr(figures._first_of_new, "record", lambda seconds, attributes: told.append(seconds))
+    figures.updated(2.0, False)
+    play(figures, Step("a", [1], [0.0], Finish.LENGTH))
+    assert told == []
+    figures.updated(2.0, True)
+    play(figures, Step("", [], []), Step("a", [1], [0.0]), Step("b", [2], [0.0], Finish.LENGTH))
+    assert len(told) == 1 and 2.0 <= told[0] < 3.0
