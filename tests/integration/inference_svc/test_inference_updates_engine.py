@@ -188,9 +188,10 @@ async def test_continue_switches_in_mid_sequence_and_says_which_token_is_whose(
     reference.load(other)
     by_new = reference.logprobs(gathered.prompt, gathered.token_ids)
     reference.load(weights.base)
-    assert gathered.logprobs[:switch] == pytest.approx(by_old[:switch], abs=tolerance)
-    assert gathered.logprobs[switch:] == pytest.approx(by_new[switch:], abs=tolerance)
-    assert gathered.logprobs[switch:] != pytest.approx(by_old[switch:], abs=tolerance)
+    # Rounding grows with the distance from the likeliest token.
+    assert gathered.logprobs[:switch] == pytest.approx(by_old[:switch], abs=tolerance, rel=0.06)
+    assert gathered.logprobs[switch:] == pytest.approx(by_new[switch:], abs=tolerance, rel=0.06)
+    assert gathered.logprobs[switch:] != pytest.approx(by_old[switch:], abs=tolerance, rel=0.06)
 
 
 async def test_an_adapter_is_served_as_its_base_with_it_merged_and_a_wrong_one_changes_nothing(
@@ -206,8 +207,9 @@ async def test_an_adapter_is_served_as_its_base_with_it_merged_and_a_wrong_one_c
     with torch.inference_mode():
         logits = adapted(torch.tensor([[*answered.prompt, *answered.token_ids]])).logits[0, len(answered.prompt) - 1 :]
     expected = [row.log_softmax(-1)[i].item() for row, i in zip(logits, answered.token_ids, strict=False)]
-    assert answered.logprobs == pytest.approx(expected, abs=tolerance)
-    assert answered.logprobs != pytest.approx(reference.logprobs(answered.prompt, answered.token_ids), abs=tolerance)
+    assert answered.logprobs == pytest.approx(expected, abs=tolerance, rel=0.06)
+    of_base = reference.logprobs(answered.prompt, answered.token_ids)
+    assert answered.logprobs != pytest.approx(of_base, abs=tolerance, rel=0.06)
     wrong = put_adapter(weights, model_directory, 2, rank=8)
     config = weights.store / wrong.path / "adapter_config.json"
     config.write_text(config.read_text().replace("smollm2-135m-instruct", "another-model"))
