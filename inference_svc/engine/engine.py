@@ -117,7 +117,7 @@ class Engine:
     async def next_token_logprobs(self, prompt: Sequence[int], tokens: Sequence[int], rank: Rank) -> list[float]:
         """log P(token | prompt) of the unrestricted model, for each of the tokens."""
         if self._settings.speculation is not Speculation.NONE:
-            # vLLM 0.32 leaves the log-probs of given tokens out where it speculates; as part of a prompt it scores them.
+            # vLLM 0.32 leaves out the log-probs of given tokens where it speculates; as a prompt's it has them.
             return [await self.text_logprob(prompt, [token], rank) for token in tokens]
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
