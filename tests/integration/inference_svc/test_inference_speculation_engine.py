@@ -1,4 +1,4 @@
-"""An engine of its own that speculates: it measures what a round costs, and stops when that does not pay."""
+"""An engine of its own that speculates, samples what the model would, and stops when that does not pay."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def speculating(stack_state_dir: Path) -> Iterator[LocalStack]:
         "ANAMNESIS_INFERENCE_SPECULATION": "ngram",
         "ANAMNESIS_INFERENCE_SPECULATION_MAX_BATCH": "4",
         "ANAMNESIS_INFERENCE_SPECULATION_REST_SECONDS": "0",
+        # Of three proposed tokens: more than any lookup keeps of text that is drawn at random.
+        "ANAMNESIS_INFERENCE_SPECULATION_BREAK_EVEN": "2.5",
         "ANAMNESIS_INFERENCE_DTYPE": "float32",
     }
     local = LocalStack(stack_state_dir, free_port_offset(alone), {NAME: settings}, definition=alone)
@@ -48,12 +50,10 @@ async def speculation(stub: InferenceServiceStub) -> pb.Speculation:
     return stats.speculation
 
 
-async def test_the_warm_up_has_measured_what_a_round_costs(stub: InferenceServiceStub) -> None:
+async def test_it_speculates_from_the_warm_up_on(stub: InferenceServiceStub) -> None:
     found = await speculation(stub)
-    assert (found.method, found.active) == ("ngram", True)
+    assert (found.method, found.active, found.break_even) == ("ngram", True, 2.5)
     assert found.rounds > 0
-    assert 0.5 < found.round_cost < 6
-    assert found.break_even == pytest.approx(max(0.0, found.round_cost - 1))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
