@@ -39,6 +39,18 @@ def check_account(world: World, record: RunRecord) -> None:
     assert accounts["context"].used == 2
 
 
+async def test_a_run_of_two_processes_is_paused_goes_on_and_ends_as_any_other(world: World) -> None:
+    await world.training.start("smoke", SPEC | {"devices.processes": "2"}, 5, "pair")
+    await world.until("pair", lambda record: record.step >= 2)
+    world.training.pause("pair")
+    await world.until("pair", lambda record: record.state == State.PAUSED)
+    await world.training.resume("pair")
+    record = await world.ended("pair")
+    assert (record.state, record.error, record.step) == (State.SUCCEEDED, "", 4)
+    check_account(world, record)
+    assert {incarnation for _, incarnation, _ in world.policy.versions} == {1, 2}
+
+
 async def test_a_run_trains_measures_publishes_and_accounts_for_every_request(world: World) -> None:
     world.worker.answer = troubled
     await world.training.start("smoke", SPEC, 5, "whole")
