@@ -79,6 +79,7 @@ def record(bootstrap: str, wanted: int, seconds: float) -> int:
             for member in members
         ]
         lines.append(json.dumps({"prompt": members[0].member.token_ids[:prefix], "rows": rows}))
+    PATH.parent.mkdir(exist_ok=True)
     PATH.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return len(lines)
 
