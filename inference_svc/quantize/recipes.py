@@ -10,11 +10,11 @@ from enum import StrEnum
 
 
 class Recipe(StrEnum):
-    # INT8 weights per channel, INT8 activations per token (llm-compressor, GPTQ).
+    # INT8 weights per channel, INT8 activations per token (llm-compressor, rounding).
     W8A8 = "w8a8"
     # INT4 weights in groups, 16-bit activations (AutoRound; GPTQ format).
     W4A16 = "w4a16"
-    # INT4 weights in groups after a random Hadamard rotation, INT8 activations per token (llm-compressor, GPTQ).
+    # INT4 weights in groups after a random Hadamard rotation, INT8 activations per token (llm-compressor, rounding).
     W4A8 = "w4a8"
 
 
