@@ -176,7 +176,7 @@ $(QUANTIZE)/.installed: inference_svc/quantize/requirements.lock | $(VENV)/.torc
 quantize-tools: $(QUANTIZE)/.installed ## the tools of anamnesis quantize, in an environment of their own
 
 .PHONY: bench-inference
-bench-inference: setup model $(QUANTIZE)/.installed ## speed and losses of quantization and speculation, beside peers (SFT, HEAD: see README)
+bench-inference: setup model $(QUANTIZE)/.installed ## speed and losses of quantization and speculation, beside peers
 	@$(BIN)/python -m tests.benchmarks.inference
 
 .PHONY: bench-rollout
