@@ -233,7 +233,7 @@ def put_adapter(weights: Weights, model_directory: Path, step: int, rank: int) -
     with torch.no_grad():
         for name, parameter in adapter.named_parameters():
             if "lora_" in name:
-                parameter.mul_(0.6)
+                parameter.mul_(1.5)
     adapter.save_pretrained(str(weights.store / path))
     return pb.UpdateWeightsRequest(
         version=rollout_pb2.PolicyVersion(run_id=weights.run, step=step),
