@@ -112,6 +112,7 @@ def replay(answers: dict[str, Trajectory], console: Console) -> Path:
             subprocess.run(
                 [*command, "--parent", str(os.getpid())],
                 env=environment,
+                stdout=log,
                 stderr=log,
                 timeout=REPLAY_SECONDS,
                 check=True,

@@ -156,3 +156,25 @@ async def test_where_none_answers_in_time_the_error_says_that_it_may_pass(
     with pytest.raises(NoReplicaUpdated) as refusing:
         await asyncio.to_thread(publisher.publish, WEIGHTS, version(1))
     assert not refusing.value.passing
+
+
+async def test_a_policy_that_is_started_again_is_waited_for_and_told_of_once(
+    replicas: tuple[str, list[Replica]], tmp_path: Path
+) -> None:
+    target, found = replicas
+    publisher = await publisher_of(tmp_path, target, deadline_seconds=0.3)
+    for replica in found:
+        replica.hangs = True
+    told: list[str] = []
+    waiting = asyncio.create_task(
+        asyncio.to_thread(publisher.publish_patiently, WEIGHTS, version(1), 30.0, lambda: None, told.append)
+    )
+    await asyncio.sleep(3.5)  # it has asked twice by now
+    found[0].hangs = False
+    published = await asyncio.wait_for(waiting, 20)
+    assert [replica.split(":")[1] for replica in published.failures] == list(ADDRESSES[1:])
+    assert len(told) == 1 and "step 1" in told[0]
+    for replica in found:
+        replica.hangs = True
+    with pytest.raises(NoReplicaUpdated):
+        await asyncio.to_thread(publisher.publish_patiently, WEIGHTS, version(2), 0.0, lambda: None, told.append)

@@ -125,16 +125,18 @@ class WeightPublisher:
     ) -> Published:
         """publish, again and again while no replica answers, as while the only one is started again, for `seconds`.
 
-        `check` raises Halt where there is an order to stop. Raises NoReplicaUpdated.
+        `check` raises Halt where there is an order to stop; `told` hears of it once. Raises NoReplicaUpdated.
         """
-        began = time.monotonic()
+        began, waits = time.monotonic(), False
         while True:
             try:
                 return self.publish(weights, version)
             except NoReplicaUpdated as error:
                 if not error.passing or time.monotonic() - began > seconds:
                     raise
-                told(f"no policy replica took step {version.step} yet: {error}")
+                if not waits:
+                    told(f"no policy replica took step {version.step} yet, the run waits for one: {error}")
+                waits = True
             check()
             time.sleep(PAUSE_SECONDS)
 
