@@ -53,7 +53,7 @@ class Scripted:
         raise AssertionError("the patient does not choose yet")
 
     async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
-        return [[0.0] for _ in texts]
+        raise Unavailable("inference-frozen", "words alone decide here")
 
 
 class Dead:
