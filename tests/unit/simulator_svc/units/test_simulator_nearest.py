@@ -55,8 +55,10 @@ class Embeddings:
         raise Unavailable("inference-frozen", "no choices in this test")
 
 
-def _wordings(fact_id: str) -> tuple[str, str]:
-    return CASE.fact(fact_id).text, CASE.fact(fact_id).words
+def _wordings(fact_id: str) -> tuple[str, ...]:
+    """With how its category is asked about."""
+    fact = CASE.fact(fact_id)
+    return fact.text, fact.words, category_questions().get(fact.category, "")
 
 
 def _asked(question: str) -> Asked:
