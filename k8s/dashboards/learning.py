@@ -25,6 +25,14 @@ TRAINING = Dashboard(
                 gauge("loss", "Loss"),
                 gauge("gradient_norm", "Norm of the gradient"),
                 gauge("staleness", "Staleness in versions"),
+                gauge("held_out_reward", "Reward on held-out cases"),
+                gauge("truncated_fraction", "Tokens with a truncated weight", "percentunit"),
+                gauge("masked_fraction", "Tokens masked as off-policy", "percentunit"),
+                Panel(
+                    "Reward by component",
+                    [Query(now("anamnesis.trainer.reward_component", "component", how="max"), "{{component}}")],
+                ),
+                Panel("Alerts about the curves", [Query(rate("anamnesis.trainer.alerts", "alert"), "{{alert}}")]),
             ],
         ),
         (
@@ -33,6 +41,7 @@ TRAINING = Dashboard(
                 Panel("Steps an hour", [Query(f"3600 * {rate('anamnesis.trainer.steps', 'service_name')}", "steps")]),
                 gauge("tokens_per_second", "Sampled tokens a second"),
                 gauge("seconds", "Time of a step", "s"),
+                Panel("Memory", [Query(now("anamnesis.trainer.memory", "device", how="max"), "{{device}}")], "bytes"),
                 Panel(
                     "Time of a step by phase, 95 %",
                     [Query(quantile(0.95, "anamnesis.trainer.phase.duration", "phase"), "{{phase}}")],

@@ -34,8 +34,11 @@ BUILT = {
 }
 # Measured and imported at a desk, with extras of their own that no image has.
 AT_A_DESK = [
-    REPOSITORY / "simulator_svc" / path
-    for path in ("evaluate", "cases/importers", "cases/identifiers.py", "cases/deidentify.py", "cases/write.py")
+    REPOSITORY / "inference_svc" / "quantize",
+    *(
+        REPOSITORY / "simulator_svc" / path
+        for path in ("evaluate", "cases/importers", "cases/identifiers.py", "cases/deidentify.py", "cases/write.py")
+    ),
 ]
 BASE_IMAGE = "python:3.11.14-slim-bookworm"
 
