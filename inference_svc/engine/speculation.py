@@ -4,14 +4,16 @@ A round proposes K tokens, keeps those that the model accepts and adds one of th
 round on average, and a round that costs c plain steps, it is faster where 1 + a > c: the break-even is a = c - 1
 (Leviathan et al., 2023, with c measured in place of derived).
 
-Invariant: c is the ratio of two medians measured in the same minutes on the same engine, blocks of plain steps between
-blocks of rounds, one request alone. Speculation that accepts less than the break-even over a window of rounds is off
-until it has rested; then a window of rounds decides again.
+Invariant: c is the median of what rounds took beside the plain steps just before them, on the same engine, blocks of
+plain steps between blocks of rounds, one request alone; a round computes no less than a plain step, so c >= 1.
+Speculation that accepts less than the break-even over a window of rounds is off until it has rested; then a window of
+rounds decides again.
 """
 
 from __future__ import annotations
 
 import statistics
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,9 +21,9 @@ from dataclasses import dataclass
 SPECULATION = "speculation"
 # Rounds that decide; 256 give the acceptance a standard error below 0.1 tokens at K = 3.
 WINDOW_ROUNDS = 256
-# Steps of one kind before the other has its turn, and how many of each are measured in all.
+# Steps of one kind before the other has its turn, and how many rounds are measured.
 BLOCK_STEPS = 8
-MEASURED_STEPS = 24
+MEASURED_ROUNDS = 24
 # After a change of kind, steps that the engine had begun already.
 SETTLING_STEPS = 2
 
@@ -45,7 +47,8 @@ class SpeculationWatch:
         self._clock = clock
         self._measuring = break_even is None
         self._cost: float | None = None
-        self._seconds: dict[bool, list[float]] = {True: [], False: []}
+        self._plain = deque[float](maxlen=BLOCK_STEPS)
+        self._costs: list[float] = []
         self._in_block = 0
         self._proposes = True
         self._off_since: float | None = None
@@ -86,12 +89,15 @@ class SpeculationWatch:
         self._in_block += 1
         # Where lookup finds nothing a step is plain whatever was wanted.
         if self._in_block > SETTLING_STEPS and proposed is self._proposes:
-            self._seconds[proposed].append(seconds)
+            if not proposed:
+                self._plain.append(seconds)
+            elif len(self._plain) == BLOCK_STEPS:
+                self._costs.append(seconds / statistics.median(self._plain))
         if self._in_block >= BLOCK_STEPS + SETTLING_STEPS:
             self._in_block, self._proposes = 0, not self._proposes
-        if all(len(measured) >= MEASURED_STEPS for measured in self._seconds.values()):
-            self._cost = statistics.median(self._seconds[True]) / statistics.median(self._seconds[False])
-            self._break_even = max(0.0, self._cost - 1)
+        if len(self._costs) >= MEASURED_ROUNDS:
+            self._cost = max(1.0, statistics.median(self._costs))
+            self._break_even = self._cost - 1
             self._measuring = False
 
     def _decide(self) -> None:

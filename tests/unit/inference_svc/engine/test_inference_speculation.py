@@ -80,6 +80,18 @@ def test_the_break_even_is_what_a_round_costs_more_than_a_step(round_seconds: fl
     assert subject.proposes, "what was measured before decides nothing"
 
 
+def test_rare_rounds_are_held_against_the_plain_steps_of_their_own_minute() -> None:
+    subject, _ = watch(None)
+    steps = 0
+    while subject.state.break_even is None:
+        steps += 1
+        found = subject.proposes and steps % 10 == 5
+        busy = 10 if steps < 250 else 1
+        subject.step((0.02 if found else 0.01) * busy, rounds=int(found), accepted=0, alone=True)
+    assert steps > 400, "the plain steps alone would have been enough long before"
+    assert subject.state.break_even == pytest.approx(1.0)
+
+
 def test_steps_that_are_not_alone_or_had_nothing_to_propose_measure_nothing() -> None:
     subject, _ = watch(None)
     for _ in range(40 * (BLOCK_STEPS + SETTLING_STEPS)):
