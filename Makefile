@@ -223,10 +223,6 @@ bench-trainer: setup model ## the optimizer's step beside TRL's own, several pro
 bench-simulator: setup model ## the patient's privacy, faithfulness, character and speed (CASES=path for other cases)
 	@$(BIN)/python -m tests.benchmarks.simulator --cases "$(CASES)"
 
-.PHONY: train-ranking
-train-ranking: setup model ## learn anew how likely a doctor's question calls for a fact, from the labelled questions
-	@$(BIN)/python -m tests.benchmarks.simulator_ranking
-
 .PHONY: clean
 clean: ## remove what was installed and generated; .anamnesis (models, runs, weights) stays
 	rm -rf $(VENV) $(K8S_TOOLS) $(OBSERVE) $(QUANTIZE) protos/gen dist .mypy_cache .ruff_cache .pytest_cache

@@ -101,7 +101,8 @@ class Patient:
                     answer = self._facts.closing(case, effects, lay, ending, random)
                 else:
                     question = self._facts.question(case, dialogue)
-                    question = await self._nearest.weighed(case, dialogue[-1].text, question)
+                    if question.unclear and not question.facts:
+                        question = question.with_facts(await self._nearest.facts(case, question.unclear))
                     answer = self._facts.answer(case, effects, lay, question, dialogue, random)
                 chosen.set_attributes({"simulator.allowed": len(answer.allowed), "simulator.stated": len(answer.facts)})
             if ending:

@@ -9,7 +9,7 @@ A file holds one JSON object a line:
      "label": "met"}                                        or "not_met"
 
 A "dialogue_id" keeps all pairs of one dialogue in one part. In place of label there may be "first" and "second", by two
-people who did not see each other's: a pair on which they differ has no label. Invariant: the part of a pair is a
+readers who did not see each other's: a pair on which they differ has no label. Invariant: the part of a pair is a
 function of its ids alone, so a held-out pair stays one.
 """
 

@@ -1,6 +1,7 @@
-"""The scorers against replies that people labelled: how often is each of them wrong, and which way?
+"""The scorers against replies that readers labelled: how often is each of them wrong, and which way?
 
-Two people label each reply apart. A scorer is held to the labels on which both agree; how often they do is the ceiling.
+Two readers label each reply apart. A scorer is held to the labels on which both agree; how often they do is the
+ceiling.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class LabelledReply:
 
 @dataclass(frozen=True, slots=True)
 class ScorerError:
-    """`missed` of `positives` and `false_alarms` of `negatives`; agreement is that of the two people."""
+    """`missed` of `positives` and `false_alarms` of `negatives`; agreement is that of the two readers."""
 
     positives: int
     missed: int

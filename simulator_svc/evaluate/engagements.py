@@ -32,7 +32,7 @@ def scripted(
 def labelled(
     cases: Sequence[Case], questions: Mapping[str, Sequence[Question]], seed: int, *, turns: int
 ) -> list[Engagement]:
-    """The questions that people labelled, each once, in consultations of so many turns with a closing turn."""
+    """The questions that readers labelled, each once, in consultations of so many turns with a closing turn."""
     cast = balanced_personas(seed)
     found: list[Engagement] = []
     for case in cases:

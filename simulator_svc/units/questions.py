@@ -29,6 +29,8 @@ class Asked:
     facts: tuple[Fact, ...]
     # It asks at large: what the patient may choose from, the first questions of any history.
     invited: tuple[Fact, ...]
+    # Questions that no word of the case or the tables answers.
+    unclear: tuple[str, ...]
     # It asks something, whether or not a fact answers it.
     question: bool
     # It wants the patient to say what the illness is.
@@ -36,8 +38,9 @@ class Asked:
     greeting: bool
     occasions: frozenset[Occasion]
 
-    def with_only(self, facts: Iterable[Fact]) -> Asked:
-        return replace(self, facts=tuple(facts))
+    def with_facts(self, found: Iterable[Fact]) -> Asked:
+        facts = {fact.fact_id: fact for fact in (*self.facts, *found)}
+        return replace(self, facts=tuple(facts.values()))
 
     @property
     def open(self) -> bool:
@@ -49,6 +52,7 @@ def asked(case: Case, doctor: str, told: Collection[str], last: Collection[str] 
     cues, index = question_cues(), case_index(case)
     called: dict[str, Fact] = {}
     invited: dict[str, Fact] = {}
+    unclear: list[str] = []
     is_question = concludes = greets = False
     occasions = {Occasion.ANY}
     for sentence in split_sentences(doctor):
@@ -70,9 +74,12 @@ def asked(case: Case, doctor: str, told: Collection[str], last: Collection[str] 
         called.update((fact.fact_id, fact) for fact in answer.facts)
         if not answer.facts and (at_large := _invitation(case, spoken, told, cues)) is not None:
             invited.update((fact.fact_id, fact) for fact in at_large)
+        elif not answer.understood and not concluding and asks:
+            unclear.append(sentence)
     return Asked(
         tuple(called.values()),
         tuple(fact for fact in invited.values() if fact.fact_id not in called),
+        tuple(unclear),
         is_question,
         concludes,
         greets,

@@ -150,7 +150,7 @@ def figures(every: Measured, consultations: Measured) -> dict[str, Any]:
 
 
 def labelled_figures(found: Measured | None) -> dict[str, Any]:
-    """Of the questions that were labelled by people who had not seen the patient: the harder and the fairer test."""
+    """Of the questions that were labelled by readers who had not seen the patient: the harder and the fairer test."""
     return {
         "labelled_privacy": _rounded(found.privacy.value) if found else None,
         "labelled_answer_recall": _rounded(found.answer_recall.value) if found else None,
@@ -224,13 +224,12 @@ def main() -> None:
     incomplete: list[str] = []
     cases = cases_to_play(options.cases, incomplete)
     questions: dict[str, list[Question]] = {}
-    file = LABELS / "simulator_questions_unseen.jsonl"
-    if file.exists():
-        questions, agreement = read_labels(file)
-        count = sum(map(len, questions.values()))
+    for file in (LABELS / "simulator_questions_unseen.jsonl", LABELS / "simulator_questions_unseen_second.jsonl"):
+        asked, agreement = read_labels(file)
+        count = sum(map(len, asked.values()))
         console.print(f"{count} blind-labelled questions; the two labellers agree on {100 * agreement:.1f} %")
-    else:
-        incomplete.append(f"no blind-labelled questions ({file} is missing)")
+        for case_id, of_case in asked.items():
+            questions.setdefault(case_id, []).extend(of_case)
     with running_stack("bench-simulator", PROCESSES, {}, console) as stack:
         bench = Benchmark(console, options.seed, time.monotonic() + 60 * options.minutes, incomplete)
         asyncio.run(run(bench, cases, stack.targets, questions))

@@ -45,7 +45,7 @@ def closing(case: Case, random: Random) -> Question:
 
 
 def read_labels(path: Path) -> tuple[dict[str, list[Question]], float]:
-    """Questions that two people labelled apart, by case, with what both of them say; and how often they say the same.
+    """Questions that two readers labelled apart, by case, with what both of them say; and how often they say the same.
 
     Called for: the facts that both name. What either names may be stated. A question on which they share nothing
     although both name something is left out.

@@ -1,4 +1,4 @@
-"""The verifiable judge beside two people's labels: precision and recall, on the development and the held-out part.
+"""The verifiable judge beside two readers' labels: precision and recall, on the development and the held-out part.
 
 labels/verdicts.jsonl holds the pairs; both labels were given independently, by readers who had not seen a matcher. A
 pair's id decides its part (rubric_svc/judge/labelled.py); nothing was ever tuned on the held-out third. Pairs on which

@@ -53,7 +53,7 @@ class Scripted:
         raise AssertionError("the patient does not choose yet")
 
     async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
-        raise Unavailable("inference-frozen", "words alone decide here")
+        return [[0.0] for _ in texts]
 
 
 class Dead:
