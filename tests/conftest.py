@@ -80,12 +80,16 @@ def stack_state_dir() -> Iterator[Path]:
     _end_abandoned_sessions()
     directory = SESSIONS / str(os.getpid())
     shutil.rmtree(directory, ignore_errors=True)
+    yield state_directory(directory)
+
+
+def state_directory(directory: Path) -> Path:
+    """A new one for a stack, with the prepared models and compiled engines that all stacks share."""
     directory.mkdir()
-    # Prepared models and compiled engines are the same for every stack.
     for shared in ("models", "vllm-cache"):
         (STATE / shared).mkdir(exist_ok=True)
         (directory / shared).symlink_to(STATE / shared)
-    yield directory
+    return directory
 
 
 @pytest.fixture(scope="session")

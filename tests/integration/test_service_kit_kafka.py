@@ -269,11 +269,13 @@ def test_two_of_a_group_share_the_partitions_and_one_inherits(
     assert len(read(first, 40)) == 40
     assert first.commit(first.positions())
     stop = threading.Event()
-    other = threading.Thread(target=lambda: [second.poll(0.2) for _ in iter(stop.is_set, True)])
+    # With rests: who polls without one hardly lets another thread have a word.
+    other = threading.Thread(target=lambda: [second.poll(0.2) for _ in iter(lambda: stop.wait(0.05), True)])
     other.start()
     try:
         until = time.monotonic() + 60
-        while not (second.assignment() and len(first.assignment()) == 2) and time.monotonic() < until:
+        # The second is asked nothing meanwhile: it joins, and its join waits for the first.
+        while len(first.assignment()) != 2 and time.monotonic() < until:
             first.keep_alive()
         assert first.assignment() | second.assignment() == {0, 1, 2, 3}
         assert first.assignment() & second.assignment() == set()

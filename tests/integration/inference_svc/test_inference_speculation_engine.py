@@ -13,7 +13,7 @@ from inference_svc.engine.speculation import WINDOW_ROUNDS
 from service_kit.grpc.channel import open_channel
 from service_kit.local_stack import LocalStack
 from service_kit.local_stack.definition import StackDefinition, load_definition
-from tests.conftest import free_port_offset
+from tests.conftest import free_port_offset, state_directory
 from tests.integration.inference_svc.inference_requests import SECONDS, answer, batch, generation, message
 from tests.integration.inference_svc.reference_model import TOLERANCE, ReferenceModel
 
@@ -33,7 +33,9 @@ def speculating(stack_state_dir: Path) -> Iterator[LocalStack]:
         "ANAMNESIS_INFERENCE_SPECULATION_BREAK_EVEN": "2.5",
         "ANAMNESIS_INFERENCE_DTYPE": "float32",
     }
-    local = LocalStack(stack_state_dir, free_port_offset(alone), {NAME: settings}, definition=alone)
+    local = LocalStack(
+        state_directory(stack_state_dir / "speculating"), free_port_offset(alone), {NAME: settings}, definition=alone
+    )
     local.start()
     yield local
     local.stop()
