@@ -29,8 +29,8 @@ def speculating(stack_state_dir: Path) -> Iterator[LocalStack]:
         "ANAMNESIS_INFERENCE_SPECULATION": "ngram",
         "ANAMNESIS_INFERENCE_SPECULATION_MAX_BATCH": "4",
         "ANAMNESIS_INFERENCE_SPECULATION_REST_SECONDS": "0",
-        # Of three proposed tokens: more than any lookup keeps of text that is drawn at random.
-        "ANAMNESIS_INFERENCE_SPECULATION_BREAK_EVEN": "2.5",
+        # Of three proposed tokens: more than any lookup keeps of text that is drawn.
+        "ANAMNESIS_INFERENCE_SPECULATION_BREAK_EVEN": "2.9",
         "ANAMNESIS_INFERENCE_DTYPE": "float32",
     }
     local = LocalStack(
@@ -54,16 +54,16 @@ async def speculation(stub: InferenceServiceStub) -> pb.Speculation:
 
 async def test_it_speculates_from_the_warm_up_on(stub: InferenceServiceStub) -> None:
     found = await speculation(stub)
-    assert (found.method, found.active, found.break_even) == ("ngram", True, 2.5)
+    assert (found.method, found.active, found.break_even) == ("ngram", True, 2.9)
     assert found.rounds > 0
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-async def test_what_is_sampled_in_rounds_is_still_the_model_s(
-    stub: InferenceServiceStub, stack_state_dir: Path, temperature: float
+async def test_what_is_decoded_in_rounds_is_still_the_model_s(
+    stub: InferenceServiceStub, stack_state_dir: Path
 ) -> None:
+    """Greedily: of drawn tokens vLLM does not always tell the model's log-prob; a policy that trains refuses rounds."""
     before = await speculation(stub)
-    sampled = await answer(stub, generation(REPETITIVE, 48, temperature=temperature))
+    sampled = await answer(stub, generation(REPETITIVE, 48, temperature=0.0))
     after = await speculation(stub)
     assert after.drafted_tokens > before.drafted_tokens
     reference = ReferenceModel(stack_state_dir / "models/smollm2-135m-instruct")
@@ -93,10 +93,10 @@ async def test_larger_batches_are_not_speculated_in(stub: InferenceServiceStub) 
 async def test_it_turns_itself_off_when_it_accepts_too_little(
     stub: InferenceServiceStub, speculating: LocalStack
 ) -> None:
-    """Random letters at a high temperature: what followed them before does not follow them again."""
+    """Much is proposed in a text that repeats itself, and little of it is what is drawn."""
     for seed in range(60):
-        texts = [" ".join(f"{letter}{seed}" for letter in "abcabdacb" * 8) for _ in range(4)]
-        await batch(stub, [generation(t, 48, seed=seed * 4 + i, temperature=2.0) for i, t in enumerate(texts)])
+        wanted = [generation(f"{REPETITIVE} {i}", 48, seed=seed * 4 + i, temperature=0.7) for i in range(4)]
+        await batch(stub, wanted)
         if not (await speculation(stub)).active:
             break
     found = await speculation(stub)
