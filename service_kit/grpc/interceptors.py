@@ -75,8 +75,11 @@ async def errors(method: str, context: Context) -> AsyncIterator[None]:
         await _abort(context, error)
     except TimeoutError:
         await _abort(context, DeadlineExceeded("DEADLINE_EXCEEDED", "not done in time"))
-    except NotImplementedError:
-        await _abort(context, Unimplemented(method.lstrip("/")))
+    except NotImplementedError as error:
+        # The generated base sets the code before it raises; any other is a bug of ours or of a library.
+        if context.code() is grpc.StatusCode.UNIMPLEMENTED:
+            await _abort(context, Unimplemented(method.lstrip("/")))
+        await _abort(context, _bug(method, error))
     except grpc.aio.AioRpcError as error:
         if error.code() in _PASSED_ON:
             await _abort(context, service_error(error, "a service this one calls"))

@@ -72,6 +72,9 @@ class Probe(services.PatientSimulatorServiceServicer):
     async def _bug(self, argument: str) -> None:
         raise ValueError(f"boo {argument}")
 
+    async def _library(self, argument: str) -> None:
+        raise NotImplementedError(argument)
+
     async def _missing(self, argument: str) -> None:
         raise NotFound("case", argument)
 

@@ -144,6 +144,11 @@ async def test_a_bug_is_internal_and_tells_only_an_id(stub: Any, caplog: pytest.
     assert "boo secret" in str(record.exc_info)
 
 
+async def test_what_a_library_has_not_built_is_a_bug_and_no_missing_rpc(stub: Any) -> None:
+    error = await refused(get(stub, "library:x"))
+    assert error.code is Code.INTERNAL
+
+
 async def test_a_bug_in_a_stream_is_internal_too(stub: Any) -> None:
     error = await refused(stub.Consult(iter([pb.ConsultRequest(doctor_turn="boom")]), timeout=5))
     assert error.code is Code.INTERNAL
