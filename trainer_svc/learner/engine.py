@@ -80,7 +80,8 @@ class Engine(Learner):
             model=model,
             reward_funcs=_rewards_come_with_trajectories,
             args=arguments,
-            train_dataset=Dataset.from_dict({"prompt": [""] * arguments.max_steps}),
+            # TRL takes a prompt for each rank at each step, and of too few none at all.
+            train_dataset=Dataset.from_dict({"prompt": [""] * (arguments.max_steps * config.devices.processes)}),
             processing_class=tokenizer,
             peft_config=LoraConfig(
                 r=config.lora.rank,

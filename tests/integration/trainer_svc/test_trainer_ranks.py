@@ -35,3 +35,7 @@ def test_two_processes_have_the_losses_and_weights_of_one(sharding: str, model: 
         assert together.weights[name] == pytest.approx(sums, rel=1e-3, abs=1e-2)
     # Nothing is compared with nothing: the losses of the steps differ, and the first step changed the weights.
     assert len({round(result["loss"], 4) for result in alone.results}) == STEPS
+
+
+def test_two_processes_take_a_step_that_is_the_only_one_left(model: Path) -> None:
+    assert len(play_steps(2, "ddp", model, 1, SECONDS, OVERRIDES).results) == 1
