@@ -29,6 +29,13 @@ TRAINING = Dashboard(
                 gauge("truncated_fraction", "Tokens with a truncated weight", "percentunit"),
                 gauge("masked_fraction", "Tokens masked as off-policy", "percentunit"),
                 Panel(
+                    "Importance weight",
+                    [
+                        Query(now("anamnesis.trainer.importance_weight", how="max"), "before truncation"),
+                        Query(now("anamnesis.trainer.truncated_importance_weight", how="max"), "after truncation"),
+                    ],
+                ),
+                Panel(
                     "Reward by component",
                     [Query(now("anamnesis.trainer.reward_component", "component", how="max"), "{{component}}")],
                 ),

@@ -43,6 +43,8 @@ _extra_gauges = {
     for name, description in (
         ("truncated_fraction", "Share of tokens whose importance weight was truncated"),
         ("masked_fraction", "Share of tokens masked as too far off-policy"),
+        ("importance_weight", "Mean ratio of trainer to sampler over the trained tokens, before truncation"),
+        ("truncated_importance_weight", "Mean importance weight over the trained tokens, after truncation"),
     )
 }
 _components = _meter.create_gauge("anamnesis.trainer.reward_component", "1", "Mean of a component of the reward")
@@ -101,6 +103,8 @@ def step_metrics(
             "cpu_seconds": cpu_seconds,
             "truncated_fraction": result.truncated_fraction,
             "masked_fraction": result.masked_fraction,
+            "importance_weight": result.weight,
+            "truncated_importance_weight": result.truncated_weight,
             "reference_kl": result.reference_kl,
             "length_bonus": result.bonus_mean,
             **{f"dropped:{reason}": float(count) for reason, count in _reasons(outcomes).items()},

@@ -150,6 +150,8 @@ class Engine(Learner):
             clip_fraction=sums.clipped / tokens,
             truncated_fraction=sums.truncated / tokens,
             masked_fraction=sums.masked / tokens,
+            weight=sums.weight / tokens,
+            truncated_weight=sums.truncated_weight / tokens,
             mismatch_kl=sums.kl / tokens,
             reference_kl=sums.reference_kl / tokens,
             entropy=sums.entropy / tokens,

@@ -44,6 +44,9 @@ class Terms:
     clipped: float
     truncated: float
     masked: float
+    # Of the importance weights: of π_θ/π_sampler as it is, and of min(π_θ/π_sampler, C).
+    weight: float
+    truncated_weight: float
     kl: float
     reference_kl: float
     tokens: float
@@ -100,6 +103,8 @@ def improved_grpo(
             clipped=float((outside * M).sum()),
             truncated=float(((r > options.truncation) * M).sum()),
             masked=float((mask - M).sum()),
+            weight=float((r * mask).sum()),
+            truncated_weight=float((w * mask).sum()),
             kl=float(kl.sum()),
             reference_kl=float((reference_kl * mask).sum()),
             tokens=float(mask.sum()),

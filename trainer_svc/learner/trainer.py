@@ -31,11 +31,18 @@ class StepResult:
     clip_fraction: float
     truncated_fraction: float
     masked_fraction: float
+    # Importance weights, before and after truncation.
+    weight: float
+    truncated_weight: float
     mismatch_kl: float
     reference_kl: float
     entropy: float
     tokens: int
     bonus_mean: float
+
+
+# What Sums adds up of the objective's Terms.
+SUMMED = ("clipped", "truncated", "masked", "weight", "truncated_weight", "kl", "reference_kl", "tokens")
 
 
 @dataclass
@@ -44,6 +51,8 @@ class Sums:
     clipped: float = 0.0
     truncated: float = 0.0
     masked: float = 0.0
+    weight: float = 0.0
+    truncated_weight: float = 0.0
     kl: float = 0.0
     reference_kl: float = 0.0
     entropy: float = 0.0
@@ -52,7 +61,7 @@ class Sums:
     def add(self, terms: Terms, entropy: float) -> None:
         self.loss += float(terms.loss.detach())
         self.entropy += entropy
-        for name in ("clipped", "truncated", "masked", "kl", "reference_kl", "tokens"):
+        for name in SUMMED:
             setattr(self, name, getattr(self, name) + getattr(terms, name))
 
     def over(self, ranks: Ranks) -> "Sums":

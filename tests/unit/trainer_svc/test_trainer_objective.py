@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 import torch
@@ -74,6 +75,10 @@ def test_loss_is_the_formula_and_padding_does_not_count(o: Options, divide_by_st
     )
     assert math.isclose(float(terms.loss), slow(logp, sampler, reference, advantage.tolist(), o), rel_tol=1e-5)
     assert terms.tokens == 16
+    pairs = zip(chain.from_iterable(logp), chain.from_iterable(sampler), strict=True)
+    ratios = [math.exp(new - old) for new, old in pairs]
+    assert math.isclose(terms.weight, sum(ratios), rel_tol=1e-5)
+    assert math.isclose(terms.truncated_weight, sum(min(r, o.truncation) for r in ratios), rel_tol=1e-5)
     assert terms.kl >= 0
     assert terms.reference_kl >= 0
 
@@ -154,6 +159,8 @@ def test_tokens_far_off_policy_and_sequences_far_off_policy_teach_nothing() -> N
     ones = torch.ones_like(ratio)
     terms = improved_grpo(ratio.log(), torch.zeros(1, 4), torch.ones(1), torch.ones(1), ones, masked)
     assert (terms.masked, terms.tokens) == (2, 4)
+    # What is masked is part of how far off-policy the step's tokens are.
+    assert math.isclose(terms.weight, 8.3, rel_tol=1e-6)
 
 
 def test_importance_weight_of_a_bad_token_is_truncated() -> None:
@@ -162,6 +169,7 @@ def test_importance_weight_of_a_bad_token_is_truncated() -> None:
     terms = improved_grpo(logp, torch.zeros(1, 1), torch.tensor([-1.0]), torch.ones(1), one, IMPROVED)
     assert math.isclose(float(terms.loss.detach()), IMPROVED.truncation / IMPROVED.l_max, rel_tol=1e-6)
     assert terms.truncated == 1
+    assert math.isclose(terms.weight, math.exp(5), rel_tol=1e-6) and terms.truncated_weight == IMPROVED.truncation
 
 
 def test_length_bonus_goes_to_the_upper_rewards_and_prefers_short_answers() -> None:
