@@ -24,7 +24,7 @@ from anamnesis.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from inference_svc.settings import InferenceSettings
 from inference_svc.tokens import ChatMessage, PromptAssembler
 from service_kit.grpc.channel import open_channel
-from tests.benchmarks.bare_engine import EngineProcess, Turn
+from tests.benchmarks.bare_engine import BareEngine, Turn
 from tests.benchmarks.stacks import STATE, running_stack
 
 AT_ONCE = 32
@@ -126,7 +126,7 @@ async def compare() -> dict[str, float]:
     assembler = PromptAssembler.load(STATE / "models" / "smollm2-135m-instruct")
     with running_stack("bench-grpc", ["inference-policy"], {}, console) as stack:
         engine = await asyncio.to_thread(
-            EngineProcess,
+            BareEngine,
             InferenceSettings.model_validate({"state_dir": stack.state_dir}),
             stack.state_dir / "logs" / "bare.log",
         )

@@ -7,18 +7,17 @@ counts for nothing. An idle engine does not spin. Other load of the machine hits
 from __future__ import annotations
 
 import csv
-import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
+
+from tests.benchmarks.engine_lines import EngineLines
 
 BATCHES = (1, 8, 32)
 WARM_UP_TOKENS = 8
@@ -35,60 +34,14 @@ class EngineSpec:
     job: dict[str, Any]
 
 
-class EngineProcess:
+class EngineProcess(EngineLines):
     def __init__(self, spec: EngineSpec, log: Path) -> None:
+        super().__init__(spec.command, spec.job, log)
         self.spec = spec
-        self._log = log.open("w")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ANAMNESIS_")}
-        self._process = subprocess.Popen(
-            [*spec.command, json.dumps(spec.job)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env=environment,
-        )
-        try:
-            self.start_seconds = float(self._answer()["ready"])
-        except BaseException:
-            self.close()
-            raise
+        self.start_seconds = float(self.ready["ready"])
 
     def play(self, prompts: Sequence[list[int]], **wanted: Any) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        order = {"prompts": list(prompts)} | wanted
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        """The next line that is JSON; libraries print too."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("{"):
-                answer: dict[str, Any] = json.loads(line)
-                return answer
-        raise EngineDied(f"{self.spec.name} ended; its log is {self._log.name}")
-
-    def close(self) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class EngineDied(Exception):
-    """An engine could not start or ended."""
+        return self.ask({"prompts": list(prompts)} | wanted)
 
 
 @dataclass

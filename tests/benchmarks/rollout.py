@@ -27,7 +27,7 @@ from inference_svc.settings import InferenceSettings
 from simulator_svc.cases.library import CaseLibrary
 from simulator_svc.cases.model import Split
 from simulator_svc.rollout.identity import doctor_turn_seed
-from tests.benchmarks.bare_engine import EngineProcess, Turn
+from tests.benchmarks.bare_engine import BareEngine, Turn
 from tests.benchmarks.stacks import running_stack
 from tests.integration.rollout.rollout_traffic import Traffic, consultations, fragments, new_run, state_of
 
@@ -121,7 +121,7 @@ def turns(trajectory: Trajectory) -> list[Turn]:
     return found
 
 
-def replay(engine: EngineProcess, played: Sequence[Trajectory], concurrency: int) -> Pass:
+def replay(engine: BareEngine, played: Sequence[Trajectory], concurrency: int) -> Pass:
     episodes = [turns(trajectory) for trajectory in played]
     seconds = engine.replay(episodes, concurrency)
     tokens = [turn["tokens"] for episode in episodes for turn in episode]
@@ -176,7 +176,7 @@ def main() -> None:
         console.print("slicing consultations into fragments (this warms the stack up)")
         workload = Workload(traffic, contexts=12)
         console.print("starting the bare engine")
-        engine = EngineProcess(
+        engine = BareEngine(
             InferenceSettings.model_validate({"state_dir": stack.state_dir}), stack.state_dir / "logs" / "bare.log"
         )
         try:

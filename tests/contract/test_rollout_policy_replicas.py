@@ -5,28 +5,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc
 import pytest
 
 from anamnesis.common.v1 import dialogue_pb2, rollout_pb2
 from anamnesis.inference.v1 import inference_pb2 as pb
-from anamnesis.inference.v1 import inference_pb2_grpc
 from service_kit.errors import ServiceError
 from service_kit.grpc.affine import AffineReplicas
 from service_kit.grpc.channel import open_channel
 from simulator_svc.rollout.patience import Patience
 from simulator_svc.rollout.policy import OVERLOAD, Policy
+from tests.contract.inference_replicas import InferenceReplica, serving
 
 NEW = [dialogue_pb2.Message(role=dialogue_pb2.ROLE_USER, content="It hurts.")]
 SAMPLING = rollout_pb2.Sampling(temperature=1.0, max_tokens=4)
 
 
-class Replica(inference_pb2_grpc.InferenceServiceServicer):
+class Replica(InferenceReplica):
     def __init__(self) -> None:
+        super().__init__()
         self.seeds: list[int] = []
-        self.server = grpc.aio.server()
-        inference_pb2_grpc.add_InferenceServiceServicer_to_server(self, self.server)
-        self.port = self.server.add_insecure_port("127.0.0.1:0")
 
     async def GenerateBatch(self, request: pb.GenerateBatchRequest, context: Any) -> pb.GenerateBatchResponse:
         self.seeds += [item.seed for item in request.requests]
@@ -35,17 +32,14 @@ class Replica(inference_pb2_grpc.InferenceServiceServicer):
 
 @pytest.fixture
 async def replicas() -> AsyncIterator[list[Replica]]:
-    started = [Replica(), Replica()]  # type: ignore[abstract]  # the generated base answers UNIMPLEMENTED
-    for replica in started:
-        await replica.server.start()
-    yield started
-    for replica in started:
-        await replica.server.stop(0)
+    started = [Replica(), Replica()]  # type: ignore[abstract]  # the generated base answers the rest
+    async with serving(started):
+        yield started
 
 
 @pytest.fixture
 async def policy(replicas: list[Replica]) -> AsyncIterator[Policy]:
-    target = ",".join(f"127.0.0.1:{replica.port}" for replica in replicas)
+    target = ",".join(replica.target for replica in replicas)
     affine = AffineReplicas(target, open_channel, dependency="inference policy", overload=OVERLOAD)
     yield Policy(affine, deadline=5.0, patience=Patience(seconds=0.5))
     await affine.close()

@@ -3,23 +3,21 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc
 import pytest
 
-from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
+from anamnesis.inference.v1 import inference_pb2
 from rubric_svc.inference import FrozenModel
 from rubric_svc.judge.model import Failed, Question
 from rubric_svc.model import Speaker, Turn
 from service_kit.errors import Code, ServiceError
+from tests.contract.inference_replicas import InferenceReplica, serving
 
 
-class Replica(inference_pb2_grpc.InferenceServiceServicer):
+class Replica(InferenceReplica):
     def __init__(self) -> None:
+        super().__init__()
         self.asked: list[list[str]] = []
         self.short = False
-        self.server = grpc.aio.server()
-        inference_pb2_grpc.add_InferenceServiceServicer_to_server(self, self.server)
-        self.port = self.server.add_insecure_port("127.0.0.1:0")
 
     async def Choose(self, request: inference_pb2.ChooseRequest, context: Any) -> inference_pb2.ChooseResponse:
         self.asked.append([item.prompt.new_messages[0].content for item in request.items])
@@ -30,17 +28,14 @@ class Replica(inference_pb2_grpc.InferenceServiceServicer):
 
 @pytest.fixture
 async def replicas() -> AsyncIterator[list[Replica]]:
-    started = [Replica(), Replica()]  # type: ignore[abstract]  # the generated base answers UNIMPLEMENTED
-    for replica in started:
-        await replica.server.start()
-    yield started
-    for replica in started:
-        await replica.server.stop(0)
+    started = [Replica(), Replica()]  # type: ignore[abstract]  # the generated base answers the rest
+    async with serving(started):
+        yield started
 
 
 @pytest.fixture
 async def frozen(replicas: list[Replica]) -> AsyncIterator[FrozenModel]:
-    model = FrozenModel(",".join(f"127.0.0.1:{replica.port}" for replica in replicas))
+    model = FrozenModel(",".join(replica.target for replica in replicas))
     yield model
     await model.close()
 
