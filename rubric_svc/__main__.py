@@ -12,6 +12,7 @@ from rubric_svc.inference import FrozenModel
 from rubric_svc.judge.head import WrongHead, load_head
 from rubric_svc.judge.model import ModelJudge
 from rubric_svc.judge.panel import Judge, Panel
+from rubric_svc.judge.second import SecondOpinion
 from rubric_svc.judge.trained import TrainedJudge
 from rubric_svc.model import Scope
 from rubric_svc.scoring import Scorer
@@ -21,9 +22,13 @@ from service_kit.grpc.server import run_service, serve
 from service_kit.settings import load_settings
 
 
+def model_judge(settings: RubricSettings, model: FrozenModel) -> ModelJudge:
+    return ModelJudge(model, settings.judge_threshold, settings.judge_turns, settings.judge_seconds)
+
+
 def judge_of(settings: RubricSettings, frozen: FrozenModel) -> Judge:
     """The trained judge that the settings name, or the model as it is. Raises WrongHead, which ends the process."""
-    model = ModelJudge(frozen, settings.judge_threshold, settings.judge_turns, settings.judge_seconds)
+    model = model_judge(settings, frozen)
     if not settings.judge_name:
         return model
     if settings.judge_store is None:
@@ -31,11 +36,17 @@ def judge_of(settings: RubricSettings, frozen: FrozenModel) -> Judge:
     return TrainedJudge(model, frozen, load_head(settings.judge_store, settings.judge_name))
 
 
-def wire(settings: RubricSettings, frozen: FrozenModel) -> tuple[RubricServicer, EvaluationServicer]:
-    """Reads every criteria file and term list, so a wrong one ends the process before it serves."""
+def wire(
+    settings: RubricSettings, frozen: FrozenModel, other: FrozenModel | None = None
+) -> tuple[RubricServicer, EvaluationServicer]:
+    """Reads every criteria file and term list, so a wrong one ends the process before it serves.
+
+    `other` is another model, for second opinions.
+    """
     panel = Panel(judge_of(settings, frozen))
     scorer = Scorer(
         panel=panel,
+        second=SecondOpinion(model_judge(settings, other) if other else panel.model, another_model=other is not None),
         chooser=frozen,
         templates=templates.built_in(),
         model_criteria={
@@ -54,11 +65,15 @@ def wire(settings: RubricSettings, frozen: FrozenModel) -> tuple[RubricServicer,
 
 async def main(settings: RubricSettings) -> None:
     frozen = FrozenModel(settings.inference_frozen_target, settings.tls, overload=settings.judge_spill_over)
-    rubrics, evaluations = wire(settings, frozen)
+    target = settings.second_judge_target
+    other = FrozenModel(target, settings.tls, overload=settings.judge_spill_over) if target is not None else None
+    rubrics, evaluations = wire(settings, frozen, other)
 
     async def close() -> None:
         await evaluations.registry.close()
         await frozen.close()
+        if other is not None:
+            await other.close()
 
     await serve(
         settings,

@@ -1,4 +1,4 @@
-"""One dialogue scored: find or generate the rubric, judge, add up, and measure coherence beside it when asked."""
+"""One dialogue scored: find or generate the rubric, judge, add up, and measure beside it what else is asked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from rubric_svc.generate.generator import generate
 from rubric_svc.generate.templates import Templates
 from rubric_svc.judge.model import Chooser
 from rubric_svc.judge.panel import Panel
-from rubric_svc.model import Case, Dialogue, Persona, Rubric, Scope, Score, Speaker
+from rubric_svc.judge.second import SecondOpinion
+from rubric_svc.model import Case, Dialogue, Persona, Rubric, Scope, Score, Speaker, Verdict
 from service_kit.errors import InvalidArgument, ServiceError
 
 
@@ -24,6 +25,7 @@ class Job:
     scope: Scope
     seed: int
     measure_coherence: bool
+    second_opinion: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,13 @@ class Scored:
     score: Score
     rubric: Rubric
     coherence: float | None
+    disagreement: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
     panel: Panel
+    second: SecondOpinion
     chooser: Chooser
     templates: Templates
     model_criteria: dict[Scope, int]
@@ -53,13 +57,21 @@ class Scorer:
             rubric = self.rubric(job.source, job.persona, dialogue[:last], job.scope, job.seed)
         else:
             rubric = job.source
-        verdicts = self.panel.judge(rubric, dialogue, job.scope)
-        if not job.measure_coherence:
-            return Scored(definition.score(await verdicts, void_share=self.void_share), rubric, None)
-        judged, natural = await asyncio.gather(
-            verdicts, coherence(dialogue, job.scope, self.chooser, self.coherence_seconds)
+        (verdicts, disagreement), natural = await asyncio.gather(
+            self._judged(rubric, dialogue, job), self._coherence(dialogue, job)
         )
-        return Scored(definition.score(judged, void_share=self.void_share), rubric, natural)
+        return Scored(definition.score(verdicts, void_share=self.void_share), rubric, natural, disagreement)
+
+    async def _judged(self, rubric: Rubric, dialogue: Dialogue, job: Job) -> tuple[list[Verdict], float | None]:
+        verdicts = await self.panel.judge(rubric, dialogue, job.scope)
+        if not job.second_opinion:
+            return verdicts, None
+        return verdicts, await self.second.disagreement(verdicts, dialogue, job.scope)
+
+    async def _coherence(self, dialogue: Dialogue, job: Job) -> float | None:
+        if not job.measure_coherence:
+            return None
+        return await coherence(dialogue, job.scope, self.chooser, self.coherence_seconds)
 
     async def score_all(
         self, jobs: Sequence[Job | ServiceError], concurrency: int

@@ -102,6 +102,7 @@ class RubricServicer(rubric_pb2_grpc.RubricServiceServicer):
             scope=Scope(request.scope),
             seed=request.seed,
             measure_coherence=request.measure_coherence,
+            second_opinion=request.second_opinion,
         )
 
 
@@ -117,4 +118,6 @@ def _response(scored: Scored) -> rubric_pb2.ScoreDialogueResponse:
     )
     if scored.coherence is not None:
         response.coherence = scored.coherence
+    if scored.disagreement is not None:
+        response.disagreement = scored.disagreement
     return response

@@ -25,6 +25,9 @@ class RubricSettings(ServiceSettings):
     """Directory of trained judges (anamnesis judge train)."""
     judge_name: str = ""
     """The trained judge of the store that answers in place of the untrained model. Empty means none."""
+    second_judge_target: str | None = None
+    """An inference service of another model that gives second opinions, under the frozen deployment's name in TLS.
+    Without it the judge of what no matcher decides gives them, on what matchers decided."""
     judge_turns: int = Field(4, ge=1)
     """The model sees so many of the last turns."""
     judge_seconds: float = Field(20.0, gt=0)

@@ -168,6 +168,9 @@ class Alerts(Section):
     entropy_share: float = Field(default=0.2, gt=0, lt=1)
     # Between sampler and trainer, in nats a token.
     mismatch_kl: float = Field(default=0.1, gt=0)
+    # Rise of the second judge's disagreement above the first steps', as a share of the points that both graded. Only
+    # where rollout workers ask for second opinions.
+    judge_disagreement: float = Field(default=0.15, gt=0)
 
 
 class RunConfig(Section):

@@ -166,6 +166,11 @@ JUDGE = Dashboard(
                     "percentunit",
                 ),
                 Panel(
+                    "Share on which a second judge disagrees, by check",
+                    [Query(share("anamnesis.rubric.second_opinions", 'opinion="disagreed"', by="check"), "{{check}}")],
+                    "percentunit",
+                ),
+                Panel(
                     "Duration of scoring",
                     quantiles("rpc.server.call.duration", "rpc_method", 'service_name="rubric"'),
                     "s",

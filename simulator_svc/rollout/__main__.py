@@ -118,6 +118,7 @@ class Process:
             library=CaseLibrary.load(settings.case_directory),
             filters=Filters.load(),
             limits=Limits(deadlines.patient_turn, settings.patience, settings.max_sequence_tokens),
+            second_opinion_share=settings.second_opinion_share,
             clock=time.time,
         )
 

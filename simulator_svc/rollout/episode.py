@@ -43,7 +43,7 @@ from simulator_svc.patient import PatientTurn
 from simulator_svc.personas.model import Persona
 from simulator_svc.personas.sample import sample_persona
 from simulator_svc.rollout.filters import OVER_LONG, Filters, is_over_long
-from simulator_svc.rollout.identity import doctor_turn_seed, rubric_seed, trajectory_id
+from simulator_svc.rollout.identity import doctor_turn_seed, gets_second_opinion, rubric_seed, trajectory_id
 from simulator_svc.rollout.outcome import Ended, ended_by
 from simulator_svc.rollout.patience import Patience
 from simulator_svc.rollout.policy import PROMPT_TOO_LONG
@@ -55,6 +55,7 @@ tracer = trace.get_tracer(__name__)
 
 REWARD = "rubric"
 COHERENCE = "coherence"
+DISAGREEMENT = "judge_disagreement"
 
 
 class Doctor(Protocol):
@@ -118,6 +119,7 @@ class EpisodePlayer:
         library: CaseLibrary,
         filters: Filters,
         limits: Limits,
+        second_opinion_share: float,
         clock: Callable[[], float],
     ) -> None:
         self._doctor = doctor
@@ -126,6 +128,7 @@ class EpisodePlayer:
         self._library = library
         self._filters = filters
         self._limits = limits
+        self._second_opinion_share = second_opinion_share
         self._clock = clock
 
     async def play(self, request: RolloutRequest) -> Trajectory:
@@ -258,6 +261,9 @@ class EpisodePlayer:
         request.dialogue.messages.extend(play.dialogue)
         request.seed = rubric_seed(play.request.context)
         request.measure_coherence = play.request.purpose == Purpose.PURPOSE_EVALUATE
+        request.second_opinion = play.request.purpose == Purpose.PURPOSE_TRAIN and gets_second_opinion(
+            play.request.request_id, self._second_opinion_share
+        )
         with play.phase("scoring"):
             try:
                 response = await self._scorer.score(request)
@@ -269,6 +275,8 @@ class EpisodePlayer:
         play.rewards.append(RewardComponent(name=REWARD, value=response.score.value, trained=True))
         if response.HasField("coherence"):
             play.rewards.append(RewardComponent(name=COHERENCE, value=response.coherence, trained=False))
+        if response.HasField("disagreement"):
+            play.rewards.append(RewardComponent(name=DISAGREEMENT, value=response.disagreement, trained=False))
 
 
 def _record(

@@ -26,6 +26,10 @@ def rubric_seed(context: RolloutContext) -> int:
     return _seed("rubric", context.SerializeToString(deterministic=True))
 
 
+def gets_second_opinion(request_id: str, share: float) -> bool:
+    return int.from_bytes(_digest("second-opinion", request_id), "big") < share * 2**256
+
+
 def _seed(*parts: str | bytes) -> int:
     return int.from_bytes(_digest(*parts), "big") >> (256 - SEED_BITS)
 

@@ -46,6 +46,8 @@ class RolloutSettings(ServiceSettings):
     patience_seconds: float = Field(default=120.0, ge=0)
     # The longest sequence an episode may reach, in tokens; 0 means the policy's own context.
     max_sequence_tokens: int = Field(default=0, ge=0)
+    # Of the training episodes, so many are judged a second time, by a judge that did not give the reward.
+    second_opinion_share: float = Field(default=0.0, ge=0, le=1)
     poll_seconds: float = Field(default=0.2, gt=0, le=5)
 
     @property

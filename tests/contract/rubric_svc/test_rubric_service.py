@@ -179,6 +179,24 @@ async def test_a_dead_model_leaves_its_criteria_ungraded_and_the_others_graded(a
     assert reason == "ungraded: DEPENDENCY_UNAVAILABLE"
 
 
+async def test_a_second_opinion_is_given_when_asked_and_changes_no_score(frozen: tuple[Frozen, str], stub: Any) -> None:
+    rubric = rubric_pb2.Rubric(
+        criteria=[
+            matched("ends_with_question", name="asks", points=6),
+            matched("longer_than", "n=40", name="long", points=3),
+            rubric_pb2.Criterion(criterion_id="kind", text="The doctor is kind.", points=2),
+        ]
+    )
+    plain = await stub.ScoreDialogue(scored(rubric=rubric), timeout=10)
+    assert not plain.HasField("disagreement")
+    frozen[0].requests.clear()
+    # The frozen model says Yes to everything: it agrees that the doctor asks, and not that the reply is short.
+    opinion = await stub.ScoreDialogue(scored(rubric=rubric, second_opinion=True), timeout=10)
+    assert opinion.score == plain.score
+    assert opinion.disagreement == pytest.approx(3 / 9)
+    assert [len(request.items) for request in frozen[0].requests] == [1, 2]
+
+
 async def test_a_score_that_misses_too_much_is_void(alone: Any) -> None:
     model = rubric_pb2.Criterion(criterion_id="m", text="The doctor is kind.", points=5)
     rubric = rubric_pb2.Rubric(criteria=[matched("ends_with_question"), model])

@@ -7,7 +7,7 @@ import pytest
 from trainer_svc.config import Alerts
 from trainer_svc.tracking.alerts import alerts
 
-LIMITS = Alerts(window=2, reward_drop=0.2, entropy_share=0.2, mismatch_kl=0.1)
+LIMITS = Alerts(window=2, reward_drop=0.2, entropy_share=0.2, mismatch_kl=0.1, judge_disagreement=0.15)
 
 
 def told(**curves: list[float]) -> list[tuple[int, str]]:
@@ -47,3 +47,17 @@ def test_what_came_back_and_fell_again_is_told_again() -> None:
 def test_a_single_step_alarms_nobody_and_a_supervised_stage_has_no_rewards() -> None:
     assert told(mismatch_kl=[0.0, 0.0, 0.15, 0.0, 0.0, 0.0]) == []
     assert alerts([{"step": 1, "loss": 2.0}] * 8, LIMITS) == []
+
+
+def disagreeing(*shares: float | None) -> list[dict[str, Any]]:
+    return [
+        {"step": i, "reward_components": {} if s is None else {"judge_disagreement": s}} for i, s in enumerate(shares)
+    ]
+
+
+def test_a_second_judge_alarms_somebody_when_it_disagrees_more_than_at_first_and_not_because_it_always_does() -> None:
+    assert alerts(disagreeing(0.5, 0.5, 0.5, 0.6, 0.6), LIMITS) == []
+    rising = disagreeing(0.1, 0.2, None, 0.2, 0.3, None, 0.4)
+    assert [len(alerts(rising[:steps], LIMITS)) for steps in range(1, 8)] == [0, 0, 0, 0, 0, 0, 1]
+    (alert,) = alerts(rising, LIMITS)
+    assert alert.name == "judge_disagreement" and "35.0%" in alert.detail and "15.0%" in alert.detail

@@ -116,6 +116,8 @@ class ScriptedScorer:
         response = ScoreDialogueResponse(score=Score(value=self.value, void=self.void))
         if request.measure_coherence:
             response.coherence = 0.125
+        if request.second_opinion:
+            response.disagreement = 0.25
         return response
 
 
@@ -129,6 +131,7 @@ def player(
     scorer: ScriptedScorer | None = None,
     now: float = NOW,
     limits: Limits | None = None,
+    second_opinion_share: float = 0.0,
 ) -> EpisodePlayer:
     return EpisodePlayer(
         doctor=doctor or ScriptedDoctor(),
@@ -137,6 +140,7 @@ def player(
         library=CaseLibrary([CASE]),
         filters=Filters.load(),
         limits=limits or Limits(patient_turn_seconds=5, patience=Patience(seconds=0), max_sequence_tokens=0),
+        second_opinion_share=second_opinion_share,
         clock=lambda: now,
     )
 
@@ -218,6 +222,21 @@ async def test_a_consultation_is_scored_as_a_whole_and_its_reward_is_the_sum_of_
         ("coherence", 0.125, False),
     ]
     assert trajectory.reward == 0.75
+
+
+async def test_a_second_opinion_is_asked_on_what_is_trained_alone_and_is_no_part_of_the_reward() -> None:
+    judged = player(second_opinion_share=1.0)
+    trajectory = await judged.play(consultation(purpose=PURPOSE_TRAIN))
+    assert [(r.name, r.value, r.trained) for r in trajectory.rewards] == [
+        ("rubric", 0.5, True),
+        ("judge_disagreement", 0.25, False),
+    ]
+    assert trajectory.reward == 0.5
+    for unasked in (
+        await player(second_opinion_share=1.0).play(consultation(purpose=PURPOSE_EVALUATE)),
+        await player().play(consultation(purpose=PURPOSE_TRAIN)),
+    ):
+        assert "judge_disagreement" not in [r.name for r in unasked.rewards]
 
 
 async def test_a_context_is_played_and_not_scored() -> None:

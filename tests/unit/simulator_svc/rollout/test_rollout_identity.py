@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from anamnesis.common.v1.patient_pb2 import CaseReference
 from anamnesis.common.v1.rollout_pb2 import ConsultationContext, RolloutContext
-from simulator_svc.rollout.identity import doctor_turn_seed, rubric_seed, trajectory_id
+from simulator_svc.rollout.identity import doctor_turn_seed, gets_second_opinion, rubric_seed, trajectory_id
 
 
 def context(seed: int) -> RolloutContext:
@@ -33,3 +33,11 @@ def test_the_largest_request_seed_serves() -> None:
 def test_the_samples_of_a_group_share_the_rubrics_seed_and_other_contexts_do_not() -> None:
     assert rubric_seed(context(1)) == rubric_seed(context(1))
     assert rubric_seed(context(1)) != rubric_seed(context(2))
+
+
+def test_second_opinions_are_a_share_of_the_requests_and_the_same_ones_when_replayed() -> None:
+    chosen = [i for i in range(4000) if gets_second_opinion(f"run-1/train/{i}/0", 0.1)]
+    assert chosen == [i for i in range(4000) if gets_second_opinion(f"run-1/train/{i}/0", 0.1)]
+    assert 320 < len(chosen) < 480
+    assert not any(gets_second_opinion(f"r{i}", 0.0) for i in range(100))
+    assert all(gets_second_opinion(f"r{i}", 1.0) for i in range(100))
