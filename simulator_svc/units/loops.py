@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import takewhile
 from pathlib import Path
 
 from simulator_svc.units.cues import phrase_pattern
@@ -22,6 +23,8 @@ _SAME_QUESTION = 0.7
 _SAME_STATEMENT = 0.6
 # And of all words of two turns that ask nothing, so many are in both.
 _SAME_WORDS = 0.6
+# A question with one such word is not the one that had more than so many ("is it new?", of the pain in neck and back).
+_MORE_WORDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class _Rules:
     fillers: re.Pattern[str]
     asks_for: re.Pattern[str]
     common: frozenset[str]
+    pronouns: frozenset[str]
     same: tuple[re.Pattern[str], ...]
 
 
@@ -41,6 +45,7 @@ def _rules() -> _Rules:
         fillers=phrase_pattern(data["fillers"]),
         asks_for=phrase_pattern(data["asks_for"]),
         common=frozenset(data["common"]),
+        pronouns=frozenset(data["pronouns"]),
         same=tuple(map(phrase_pattern, data["same"])),
     )
 
@@ -56,22 +61,35 @@ class Point:
 
 
 def repeats(turns: Sequence[str]) -> int:
-    """How many earlier turns the last one repeats."""
+    """How many earlier turns the last one repeats.
+
+    A question that names nothing ("how old are they?") is about what was said just before, so that it repeats only the
+    turns that came right before it.
+    """
     last = turns[-1]
-    return sum(
+    same = [
         _same(_points(last), _points(earlier)) or _same_words(_statement(last), _statement(earlier))
-        for earlier in turns[:-1]
-    )
+        for earlier in reversed(turns[:-1])
+    ]
+    if all(point.question and not point.stems and point.words & _rules().pronouns for point in _points(last)):
+        same = list(takewhile(bool, same))
+    return sum(same)
 
 
 @lru_cache(maxsize=512)
 def _points(turn: str) -> tuple[Point, ...]:
     """The questions of a turn; of one that asks nothing the statements, without its manners if it has more."""
     sentences = heard(turn)
-    asked = [sentence for sentence in sentences if sentence.question]
+    asked = [_without_manners(sentence) for sentence in sentences if sentence.question]
     said = asked or [other for other in sentences if not _mannerly(other.text)] or sentences
     points = tuple(map(_point, said))
     return tuple(point for point in points if point.stems or point.asks_for) or points[-1:]
+
+
+def _without_manners(question: Sentence) -> Sentence:
+    """ "I'm sorry, how old was he?" asks how old he was."""
+    meant = tuple(part for part in question.parts if not _mannerly(part))
+    return Sentence(True, (meant,)) if meant else question
 
 
 def _mannerly(said: str) -> bool:
@@ -101,6 +119,12 @@ def _says_no_more(point: Point, other: Point) -> bool:
         return False
     if not point.stems:
         return bool(point.asks_for and point.asks_for == other.asks_for) or _same_words(point.words, other.words)
+    if (
+        len(point.stems) == 1
+        and point.question
+        and (point.asks_for != other.asks_for or len(other.stems) > _MORE_WORDS)
+    ):
+        return False
     bound = _SAME_QUESTION if point.question else _SAME_STATEMENT
     return len(point.stems & other.stems) >= bound * len(point.stems)
 

@@ -13,6 +13,8 @@ from simulator_svc.units.speech_rules import FarewellRules, PlanRules, rules_of
 from simulator_svc.units.spoken import Sentence, heard, heard_words
 
 _FRIENDLY_WORDS = 14
+# Whoever goes on for longer after a word of thanks is not leaving.
+_AFTER_THANKS = 8
 _FOR_YOU = re.compile(r"\b(?:for|to|with) (?:you|him|her|them)\b")
 
 
@@ -35,6 +37,8 @@ class Acts:
     # It gives the patient the word: "any questions?"
     offers: bool
     takes_leave: bool
+    # It thanks for the visit, as one does at its beginning and at its end.
+    thanks: bool
 
 
 @lru_cache(maxsize=512)
@@ -42,25 +46,33 @@ def acts_of(turn: str, patient: tuple[str, ...] = (), names: tuple[str, ...] = (
     """`patient` holds the patient's turns before this one, `names` further illnesses than the data file's."""
     sentences = heard(turn)
     told = [heard_words(said) for said in patient]
-    leaves = any(map(_takes_leave, sentences)) or (bool(told) and _lets_go(sentences, told[-1]))
+    leaves = _takes_leave(sentences) or (bool(told) and _lets_go(sentences, told[-1]))
     return Acts(
         diagnoses=diagnoses(sentences, told, names),
         explains=explains(sentences) or (bool(told) and grants(sentences, told[-1])),
         accounts=not leaves and accounts(sentences),
-        plans=any(_plans(sentence, tests=True) for sentence in statements(sentences)),
-        treats=any(_plans(sentence, tests=False) for sentence in statements(sentences)),
+        plans=any(_plans(sentence, told, tests=True) for sentence in statements(sentences)),
+        treats=any(_plans(sentence, told, tests=False) for sentence in statements(sentences)),
         steps=any(map(_steps, statements(sentences))),
         waits=any(waits(sentence, sentences[place + 1 :]) for place, sentence in enumerate(sentences)),
         offers=any(map(offers, sentences)),
         takes_leave=leaves,
+        thanks=any(rules_of(FarewellRules).thanks.search(sentence.text) for sentence in sentences),
     )
 
 
-def _plans(sentence: Sentence, tests: bool) -> bool:
+def _plans(sentence: Sentence, told: Sequence[str], tests: bool) -> bool:
     rules = rules_of(PlanRules)
+    named = (rules.things, rules.tests) if tests else (rules.things,)
 
     def names(text: str) -> bool:
-        return bool(rules.things.search(text) or (tests and rules.tests.search(text)))
+        return any(pattern.search(text) for pattern in named)
+
+    def lists(part: str) -> bool:
+        """A treatment without a verb; not one that the patient has just named, which is only heard out."""
+        bare = not rules.in_passing.match(part) and not rules.verbs.search(_FOR_YOU.sub(" ", part))
+        new = (found.group() for pattern in named for found in pattern.finditer(part))
+        return bare and any(not told or thing not in told[-1] for thing in new)
 
     for segment in sentence.segments:
         text = " ".join(segment)
@@ -71,7 +83,7 @@ def _plans(sentence: Sentence, tests: bool) -> bool:
         if names(text) and (
             rules.directs.search(text)
             or any(rules.imperatives.match(part) or rules.begins.match(part) for part in segment)
-            or any(names(part) and not rules.verbs.search(_FOR_YOU.sub(" ", part)) for part in segment)
+            or any(map(lists, segment))
         ):
             return True
     return False
@@ -86,10 +98,11 @@ def _steps(sentence: Sentence) -> bool:
     )
 
 
-def _takes_leave(sentence: Sentence) -> bool:
+def _takes_leave(sentences: Sequence[Sentence]) -> bool:
     rules = rules_of(FarewellRules)
-    return bool(
-        not sentence.question and rules.phrases.search(sentence.text) and not rules.not_meant.search(sentence.text)
+    meant = [not said.question and not rules.not_meant.search(said.text) for said in sentences]
+    return any(means and rules.phrases.search(said.text) for means, said in zip(meant, sentences, strict=True)) or bool(
+        sentences and meant[-1] and rules.wishes.search(sentences[-1].text)
     )
 
 
@@ -99,7 +112,7 @@ def _lets_go(sentences: Sequence[Sentence], said: str) -> bool:
     whole = " ".join(sentence.text for sentence in sentences)
     return bool(
         sentences
-        and rules.patient_leaves.search(said)
+        and any(len(said[found.end() :].split()) <= _AFTER_THANKS for found in rules.patient_leaves.finditer(said))
         and rules.friendly.match(whole)
         and len(whole.split()) <= _FRIENDLY_WORDS
         and not any(sentence.question for sentence in sentences)

@@ -44,6 +44,7 @@ class PlanRules:
     directs: re.Pattern[str]
     imperatives: re.Pattern[str]
     begins: re.Pattern[str]
+    in_passing: re.Pattern[str]
     verbs: re.Pattern[str]
     any_step: re.Pattern[str]
     no_step: re.Pattern[str]
@@ -64,6 +65,8 @@ class QuestionRules:
 @dataclass(frozen=True, slots=True)
 class FarewellRules:
     phrases: re.Pattern[str]
+    wishes: re.Pattern[str]
+    thanks: re.Pattern[str]
     not_meant: re.Pattern[str]
     patient_leaves: re.Pattern[str]
     friendly: re.Pattern[str]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from simulator_svc.words import split_sentences, words
 
 _QUOTED = re.compile(r"\"[^\"]*\"|\u201c[^\u201d]*\u201d")
+# "You've had it before, haven't you." asks, whatever its stop.
+_TAG = re.compile(r", (?:have|are|did|were|had)n't you$", re.IGNORECASE)
 # Where one statement ends and the next begins within a sentence.
 _SEGMENT = re.compile(
     r"[;:()\u2013\u2014]|\s-+\s|->|,?\s\b(?:but|so that|so|because|although|though|while|whereas)\b\s"
@@ -37,10 +39,15 @@ class Sentence:
 def heard(turn: str) -> list[Sentence]:
     """What stands in quotation marks is somebody else's word, and is left out."""
     return [
-        Sentence(sentence.rstrip(" \"'").endswith("?"), segments)
+        Sentence(_asks(sentence), segments)
         for sentence in split_sentences(_QUOTED.sub(" ", _plain(turn)))
         if (segments := _segments(sentence))
     ]
+
+
+def _asks(sentence: str) -> bool:
+    bare = sentence.rstrip(" \"'")
+    return bare.endswith("?") or bool(_TAG.search(bare.rstrip(".!")))
 
 
 def heard_words(text: str) -> str:

@@ -13,6 +13,9 @@ from simulator_svc.dialogue import Ending, Speaker, Turn
 from simulator_svc.units.loops import repeats
 from simulator_svc.units.speech_acts import Acts, acts_of
 
+# A described cause and its treatment stand no further apart than this, in the doctor's turns.
+_NEXT = 2
+
 
 class TerminationGate:
     def __init__(self, max_doctor_turns: int, loop_repeats: int) -> None:
@@ -31,7 +34,7 @@ class TerminationGate:
         if not acts[-1].waits:
             if concluded == len(acts) - 1:
                 return Ending.DIAGNOSIS_AND_PLAN
-            if acts[-1].takes_leave:
+            if acts[-1].takes_leave or (acts[-1].thanks and len(acts) > 1):
                 return Ending.FAREWELL
             if concluded is not None:
                 return Ending.QUESTIONS_ANSWERED
@@ -56,13 +59,15 @@ def _concluded(acts: Sequence[Acts]) -> int | None:
     """The first turn by which the doctor has said what it is and what to do about it, with no question left open.
 
     A plan counts from the diagnosis on: a test that was to find it out is none of the illness. A cause that is
-    described and not named wants a treatment beside it.
+    described and not named wants a treatment beside it, in the same turn or the next.
     """
-    diagnosed = explained = planned = False
+    diagnosed = planned = False
+    explained = -_NEXT
     for place, act in enumerate(acts):
         diagnosed = diagnosed or act.diagnoses
-        explained = explained or act.explains
-        planned = planned or (diagnosed and (act.plans or act.steps)) or ((explained or act.accounts) and act.treats)
+        explained = place if act.explains else explained
+        described = place - explained < _NEXT or act.accounts
+        planned = planned or (diagnosed and (act.plans or act.steps)) or (described and act.treats)
         if planned and not act.waits:
             return place
     return None
