@@ -65,6 +65,8 @@ class Data(Section):
     general: tuple[str, ...] = ()
     maths: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
+    # Prompts with the answers to learn, for SFT.
+    pairs: tuple[str, ...] = ()
     # What perplexity is measured on, beside the held-out part of `medical`.
     general_probe: tuple[str, ...] = ()
     # By the hash of a record's id, so that it is the same share in every stage.
@@ -74,6 +76,7 @@ class Data(Section):
 class Supervised(Section):
     """Mid-training and SFT: next-token loss."""
 
+    # A supplied pair that is longer is left out, and counted.
     row_tokens: int = Field(default=256, ge=16)
     rows_per_step: int = Field(default=5, ge=1)
     checkpoint_steps: int = Field(default=10, ge=1)
@@ -212,7 +215,12 @@ class RunConfig(Section):
             raise ValueError("rl3 consults: rollouts.kind is fragment or consultation, evaluation.cases at least 1")
         if self.stage in ("rl1", "rl2") and self.rollouts.kind != "prompt":
             raise ValueError(f"rollouts.kind is prompt in {self.stage}")
-        if self.stage in ("sft", "rl1", "rl2") and not (self.data.tasks and self.evaluation.tasks):
+        if self.data.pairs and self.stage != "sft":
+            raise ValueError(f"data.pairs is empty in {self.stage}: supplied answers are for sft")
+        if self.data.pairs and not self.evaluation.perplexity_tokens:
+            raise ValueError("data.pairs needs evaluation.perplexity_tokens: what its held-out part is measured on")
+        asks = self.stage in ("rl1", "rl2") or (self.stage == "sft" and (self.data.tasks or not self.data.pairs))
+        if asks and not (self.data.tasks and self.evaluation.tasks):
             raise ValueError(f"{self.stage} needs data.tasks, and evaluation.tasks of them held out")
         if self.stage == "mid" and not (self.data.medical and self.data.general and self.data.maths):
             raise ValueError("mid needs data.medical, data.general and data.maths")

@@ -2,16 +2,26 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 # Rows of one forward pass.
 BATCH = 4
+_IGNORED = -100
 
 
-def perplexities(model: Any, texts: Mapping[str, Sequence[Sequence[int]]]) -> dict[str, float]:
-    """By name. Each text is rows of token ids, at least two a row; a row's first token is given, not predicted."""
+@dataclass(frozen=True)
+class Probe:
+    """A row of token ids, the first `given` of which (at least one) are given, not predicted."""
+
+    token_ids: Sequence[int]
+    given: int = 1
+
+
+def perplexities(model: Any, texts: Mapping[str, Sequence[Probe]]) -> dict[str, float]:
+    """By name. Every row has a token to predict."""
     was_training = model.training
     model.eval()
     try:
@@ -20,19 +30,26 @@ def perplexities(model: Any, texts: Mapping[str, Sequence[Sequence[int]]]) -> di
         model.train(was_training)
 
 
-def perplexity(model: Any, rows: Sequence[Sequence[int]]) -> float:
+def perplexity(model: Any, rows: Sequence[Probe]) -> float:
     total, tokens = 0.0, 0
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
-        longest = max(len(row) for row in batch)
-        ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in batch])
-        real = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in batch])
+        longest = max(len(row.token_ids) for row in batch)
+        gaps = [longest - len(row.token_ids) for row in batch]
+        ids = torch.tensor([[*row.token_ids, *[0] * gap] for row, gap in zip(batch, gaps, strict=True)])
+        real = torch.tensor([[1] * (longest - gap) + [0] * gap for gap in gaps])
+        asked = torch.tensor(
+            [
+                [0] * row.given + [1] * (longest - gap - row.given) + [0] * gap
+                for row, gap in zip(batch, gaps, strict=True)
+            ]
+        )
         with torch.inference_mode():
             logits = model(input_ids=ids.to(model.device), attention_mask=real.to(model.device)).logits
-        targets = ids[:, 1:].masked_fill(real[:, 1:] == 0, -100).to(logits.device)
+        targets = ids[:, 1:].masked_fill(asked[:, 1:] == 0, _IGNORED).to(logits.device)
         loss = torch.nn.functional.cross_entropy(
-            logits[:, :-1].float().flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum"
+            logits[:, :-1].float().flatten(0, 1), targets.flatten(), ignore_index=_IGNORED, reduction="sum"
         )
         total += float(loss)
-        tokens += int(real[:, 1:].sum())
+        tokens += int(asked[:, 1:].sum())
     return math.exp(total / tokens)

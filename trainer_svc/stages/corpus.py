@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from trainer_svc.config import RunConfig
+from trainer_svc.figures.perplexity import Probe
 from trainer_svc.flow.tasks import Ability, Task, Tasks
 from trainer_svc.learner.supervised import Row
 from trainer_svc.stages import task_formats
 from trainer_svc.stages.mixture import GENERAL, MATHS, MEDICAL, mixed_rows, probe_rows
-from trainer_svc.stages.sources import DataMissing, Text, read_tasks, read_texts
+from trainer_svc.stages.pairs import that_fit
+from trainer_svc.stages.sources import DataMissing, Pair, Split, Text, read_pairs, read_tasks, read_texts
 
 # What general abilities are measured on.
 GSM8K, IFEVAL = "gsm8k:gsm8k/test.jsonl", "ifeval:ifeval/input_data.jsonl"
+# The name of the held-out pairs among what perplexity is measured on.
+PAIRS = "pairs"
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,19 @@ class Corpus:
     train: dict[str, tuple[Text, ...]]
     # Held-out texts by name.
     probes: dict[str, tuple[Text, ...]]
+    pairs: Split[Pair]
 
     def rows(self, length: int, count: int, seed: int) -> list[Row]:
         return mixed_rows(self.train, self.encode, self.end, length, count, seed)
 
-    def probe(self, length: int, tokens: int) -> dict[str, list[list[int]]]:
-        return {name: probe_rows(t, self.encode, self.end, length, tokens) for name, t in self.probes.items()}
+    def probe(self, length: int, tokens: int) -> dict[str, list[Probe]]:
+        """By name: of texts about so many tokens, of held-out pairs as many whole answers as have so many."""
+        probes = {name: probe_rows(t, self.encode, self.end, length, tokens) for name, t in self.probes.items()}
+        held_out: list[Probe] = []
+        for _, one in that_fit(self.pairs.held_out, self.tokenizer, length):
+            if sum(len(probe.token_ids) - probe.given for probe in held_out) < tokens:
+                held_out.append(Probe(one.token_ids, one.given))
+        return probes | {PAIRS: held_out}
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
@@ -40,7 +51,7 @@ class Corpus:
 
 
 def read_corpus(root: Path, config: RunConfig, tokenizer: Any, notice: Callable[[str], None]) -> Corpus:
-    """Raises DataError for texts that are trained on; a probe that is missing is left out, with a notice."""
+    """Raises DataError for texts and pairs that are trained on; a probe that is missing is left out, with a notice."""
     data, percent = config.data, config.data.held_out_percent
     train, probes = {}, {}
     if config.stage == "mid":
@@ -52,7 +63,7 @@ def read_corpus(root: Path, config: RunConfig, tokenizer: Any, notice: Callable[
                 probes[name] = read_texts(root, sources, percent).held_out
             except DataMissing as error:
                 notice(f"perplexity of {name} texts is not measured: {error}")
-    return Corpus(tokenizer, train, probes)
+    return Corpus(tokenizer, train, probes, read_pairs(root, data.pairs, percent))
 
 
 def read_all_tasks(

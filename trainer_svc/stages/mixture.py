@@ -6,6 +6,7 @@ Invariant: row n of a run is a function of the seed and the texts, so a resumed 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
 
+from trainer_svc.figures.perplexity import Probe
 from trainer_svc.learner.supervised import Row
 from trainer_svc.seeds import shuffled
 from trainer_svc.stages.sources import Text
@@ -41,7 +42,7 @@ def _rows(texts: Sequence[Text], encode: Encode, end: int, length: int, seed: in
         turn += 1
 
 
-def probe_rows(texts: Sequence[Text], encode: Encode, end: int, length: int, tokens: int) -> list[list[int]]:
+def probe_rows(texts: Sequence[Text], encode: Encode, end: int, length: int, tokens: int) -> list[Probe]:
     """The first rows of held-out texts, about so many tokens; the same whatever the seed."""
     held: list[int] = []
     for text in texts:
@@ -49,4 +50,4 @@ def probe_rows(texts: Sequence[Text], encode: Encode, end: int, length: int, tok
             break
         held += [*encode(text.text), end]
     held = held[:tokens]
-    return [held[start : start + length] for start in range(0, len(held), length) if len(held) - start >= 2]
+    return [Probe(held[start : start + length]) for start in range(0, len(held), length) if len(held) - start >= 2]

@@ -17,7 +17,7 @@ def practice_of(stage: StageName, corpus: Corpus, settings: TrainerSettings) -> 
             return partial(mid_training.practise, corpus=corpus)
         case "sft":
             embedder = Embedder(settings.embedder_path())
-            return partial(sft.practise, tokenizer=corpus.tokenizer, embed=embedder.embed)
+            return partial(sft.practise, corpus=corpus, embed=embedder.embed)
         case "rl1":
             return partial(rl1.practise, end=corpus.end)
         case "rl2":

@@ -1,12 +1,15 @@
-"""SFT with rejection sampling: prompts are drawn, answered k times, and the model learns what was kept.
+"""SFT: on the model's own answers by rejection sampling, on supplied pairs, or on both.
 
-Invariant: an answer's tokens are those that were sampled; only a reference, which nobody sampled, is tokenized here.
-What is trained on lies in `data/sft.jsonl` of the run, and what RL shall have in `data/rl_tasks.jsonl`.
+Sampling draws prompts, has each answered k times, and keeps of them what the model shall learn. Invariant: an answer's
+tokens are those that were sampled; only a reference or a supplied answer, which nobody sampled, is tokenized here. What
+is trained on lies in `data/sft.jsonl` of the run, and what RL shall have in `data/rl_tasks.jsonl`.
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from trainer_svc.flow.tasks import Task
@@ -14,22 +17,38 @@ from trainer_svc.learner.supervised import GIVEN, Row
 from trainer_svc.publication.publish import replace_text
 from trainer_svc.run import Run, RunFailed
 from trainer_svc.seeds import shuffled
+from trainer_svc.stages.corpus import Corpus
+from trainer_svc.stages.pairs import encode, that_fit
 from trainer_svc.stages.practice import train_on
 from trainer_svc.stages.sampling import sample
 from trainer_svc.stages.selection import Decision, Embed, Fate, count_fates, decide, draw
 from trainer_svc.stages.task_formats import as_line
 
 EXAMPLES, FOR_RL = "sft.jsonl", "rl_tasks.jsonl"
+# The fate of a pair in sft.jsonl.
+SUPPLIED = "supplied"
 
 
-def practise(run: Run, tokenizer: Any, embed: Embed) -> None:
+def practise(run: Run, corpus: Corpus, embed: Embed) -> None:
     if "examples" not in run.journal.stage:
-        choose_examples(run, tokenizer, embed)
+        choose_examples(run, corpus, embed)
     examples = read_examples(run)
     train_on(run, lambda count: in_turn(examples, count, run.plan.seed))
 
 
-def choose_examples(run: Run, tokenizer: Any, embed: Embed) -> None:
+def choose_examples(run: Run, corpus: Corpus, embed: Embed) -> None:
+    lines: list[str] = []
+    if run.config.data.tasks:
+        lines += _sampled(run, corpus.tokenizer, embed)
+    if run.config.data.pairs:
+        lines += _supplied(run, corpus)
+    text = "\n".join(lines) + "\n"
+    replace_text(_data(run) / EXAMPLES, text)
+    run.journal.stage |= {"examples": len(lines), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    run.checkpoint()
+
+
+def _sampled(run: Run, tokenizer: Any, embed: Embed) -> list[str]:
     selection, tasks = run.config.selection, run.plan.tasks.train
     if "asked" not in run.journal.stage:
         pool = shuffled(run.plan.seed, "pool", len(tasks))[: selection.pool]
@@ -45,21 +64,35 @@ def choose_examples(run: Run, tokenizer: Any, embed: Embed) -> None:
     if not lines:
         raise RunFailed(f"none of {len(asked)} tasks gave an example: {count_fates(list(decisions.values()))}")
     for_rl = [json.dumps(as_line(tasks[i])) for i, decision in decisions.items() if decision.fate is Fate.TO_RL]
-    directory = run.directory / "data"
-    directory.mkdir(exist_ok=True)
-    text = "\n".join(lines) + "\n"
-    replace_text(directory / EXAMPLES, text)
-    replace_text(directory / FOR_RL, "".join(f"{line}\n" for line in for_rl))
+    replace_text(_data(run) / FOR_RL, "".join(f"{line}\n" for line in for_rl))
     rates = [decision.pass_rate for decision in decisions.values()]
-    run.journal.stage |= {
-        "examples": len(lines),
-        "sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "fates": count_fates(list(decisions.values())),
-        "pass_rate": sum(rates) / len(rates),
-    }
+    run.journal.stage |= {"fates": count_fates(list(decisions.values())), "pass_rate": sum(rates) / len(rates)}
     kept = ", ".join(f"{count} {fate}" for fate, count in run.journal.stage["fates"].items() if count)
     run.notice(f"{len(asked)} tasks, {len(lines)} examples: {kept}")
-    run.checkpoint()
+    return lines
+
+
+def _supplied(run: Run, corpus: Corpus) -> list[str]:
+    """Every pair that fits is learned as it is."""
+    pairs, most = corpus.pairs.train, run.config.supervised.row_tokens
+    fit = that_fit(pairs, corpus.tokenizer, most)
+    counts = {"supplied": len(fit), "too_long": len(pairs) - len(fit)}
+    if not fit:
+        raise RunFailed(f"none of {len(pairs)} pairs is at most supervised.row_tokens ({most}) long")
+    run.journal.stage["pairs"] = counts
+    run.notice(
+        f"pairs: {counts['supplied']} supplied, {counts['too_long']} too long for supervised.row_tokens ({most})"
+    )
+    return [
+        json.dumps({"task_id": pair.pair_id, "fate": SUPPLIED, "answer": pair.answer} | asdict(one))
+        for pair, one in fit
+    ]
+
+
+def _data(run: Run) -> Path:
+    directory = run.directory / "data"
+    directory.mkdir(exist_ok=True)
+    return directory
 
 
 def _example(task: Task, decision: Decision, tokenizer: Any) -> str:
@@ -67,11 +100,8 @@ def _example(task: Task, decision: Decision, tokenizer: Any) -> str:
     if decision.answer is not None:
         ids, given, text = decision.answer.token_ids, decision.answer.given, decision.answer.text
     elif decision.fate is Fate.REFERENCE:
-        said = [{"role": "user", "content": task.prompt}]
-        prompt = tokenizer.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
-        ids = tokenizer.encode(prompt, add_special_tokens=False)
-        given, text = len(ids), task.reference
-        ids = [*ids, *tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
+        one = encode(task.prompt, task.reference, tokenizer)
+        ids, given, text = one.token_ids, one.given, task.reference
     else:
         return ""
     line = {"task_id": task.task_id, "fate": decision.fate, "pass_rate": decision.pass_rate, "answer": text}

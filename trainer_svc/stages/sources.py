@@ -39,12 +39,25 @@ class Text:
     text: str
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A prompt with the answer that is to be learned."""
+
+    pair_id: str
+    prompt: str
+    answer: str
+
+
 def read_texts(root: Path, sources: tuple[str, ...], held_out_percent: int) -> Split[Text]:
     return _read(root, sources, TEXT_FORMATS, held_out_percent, lambda text: text.text_id)
 
 
 def read_tasks(root: Path, sources: tuple[str, ...], held_out_percent: int) -> Split[Task]:
     return _read(root, sources, task_formats.FORMATS, held_out_percent, lambda task: task.task_id)
+
+
+def read_pairs(root: Path, sources: tuple[str, ...], held_out_percent: int) -> Split[Pair]:
+    return _read(root, sources, PAIR_FORMATS, held_out_percent, lambda pair: pair.pair_id)
 
 
 def is_held_out(record_id: str, percent: int) -> bool:
@@ -81,6 +94,15 @@ def _jsonl(path: Path) -> Iterator[Text]:
         yield Text(str(line["id"]), str(line["text"]))
 
 
+def _pairs(path: Path) -> Iterator[Pair]:
+    """`{"id", "prompt", "answer"}` a line, all three not empty. Lines of one id are held out together."""
+    for line in task_formats.lines(path):
+        pair = Pair(str(line["id"]), str(line["prompt"]), str(line["answer"]))
+        if not (pair.pair_id and pair.prompt and pair.answer):
+            raise ValueError(f"{pair.pair_id!r}: a pair has an id, a prompt and an answer")
+        yield pair
+
+
 def _mts_dialog(path: Path) -> Iterator[Text]:
     """A dialogue with the note that was made of it."""
     with path.open(encoding="utf-8", newline="") as file:
@@ -113,3 +135,4 @@ TEXT_FORMATS: dict[str, Callable[[Path], Iterator[Text]]] = {
     "ifeval": _ifeval,
     "prose": _prose,
 }
+PAIR_FORMATS: dict[str, Callable[[Path], Iterator[Pair]]] = {"pairs": _pairs}

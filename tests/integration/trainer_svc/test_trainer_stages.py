@@ -36,6 +36,14 @@ SFT = {
     "selection.passes_at": "0.5",
     "schedule.steps": "3",
 }
+PAIRS = {
+    "data.pairs": '["pairs:pairs.jsonl"]',
+    "data.tasks": "[]",
+    "evaluation.perplexity_tokens": "64",
+    "supervised.row_tokens": "16",
+    "schedule.steps": "12",
+    "optimizer.learning_rate": "0.02",
+}
 RL1 = {
     "data.tasks": '["tasks:tasks.jsonl"]',
     "evaluation.tasks": "2",
@@ -53,6 +61,9 @@ async def world(broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         lines = [json.dumps({"id": f"{kind}/{n}", "text": f"w{2 + n % 30}"}) for n in range(TEXTS)]
         (data / f"{kind}.jsonl").write_text("\n".join(lines))
     check = {"criterion": "Right.", "points": 1, "matcher": "answers_number", "terms": ["4"]}
+    pairs = [{"id": f"p{n}", "prompt": f"w{2 + n % 30}", "answer": f"w{2 + n % 3} w7"} for n in range(TEXTS)]
+    pairs += [{"id": f"long{n}", "prompt": "w2", "answer": "w3 " * 40} for n in range(5)]
+    (data / "pairs.jsonl").write_text("\n".join(json.dumps(pair) for pair in pairs))
     lines = [
         json.dumps({
             "task_id": f"t{n}",
@@ -137,6 +148,26 @@ async def test_sft_samples_selects_and_hands_on_what_rl_then_starts_with(world: 
     began = load_file(world.settings.run_directory("sft") / "model" / "model.safetensors")
     first = load_file(world.settings.model_path() / "model.safetensors")
     assert began.keys() == first.keys() and any(not torch.equal(began[name], first[name]) for name in first)
+
+
+async def test_sft_on_supplied_pairs_asks_nobody_and_lowers_the_loss_of_held_out_ones(world: World) -> None:
+    await world.training.start("smoke", PAIRS, 3, "pairs", "sft")
+    run = await world.ended("pairs")
+    assert (run.state, run.error, run.step) == (State.SUCCEEDED, "", 12)
+    change = run.general["perplexity_pairs"]
+    assert change["after"] < 0.7 * change["before"]
+    counts = stage_of(world, run)["pairs"]
+    assert isinstance(counts, dict) and counts["supplied"] < TEXTS and 0 < counts["too_long"] <= 5
+    assert not [request for request in world.worker.seen if request.run_id == "pairs"]
+    learned = (world.settings.run_directory("pairs") / "data" / "sft.jsonl").read_text().splitlines()
+    assert len(learned) == counts["supplied"] and {json.loads(one)["fate"] for one in learned} == {"supplied"}
+
+    await world.training.start("smoke", PAIRS | SFT, 3, "both", "sft")
+    both = await world.ended("both")
+    assert (both.state, both.error) == (State.SUCCEEDED, "")
+    learned = (world.settings.run_directory("both") / "data" / "sft.jsonl").read_text().splitlines()
+    fates = [json.loads(one)["fate"] for one in learned]
+    assert fates.count("supplied") == counts["supplied"] and fates.count("best_kept") > 0
 
 
 async def test_data_that_are_missing_end_the_run_and_are_named(world: World) -> None:

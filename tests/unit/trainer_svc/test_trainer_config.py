@@ -74,3 +74,22 @@ def test_l_max_and_the_answers_own_length_cannot_both_divide() -> None:
 def test_what_several_processes_cannot_do_is_refused(stage: str, overrides: dict[str, str]) -> None:
     with pytest.raises(BadOverride):
         resolve("smoke", overrides, stage)
+
+
+PAIRS = {"data.pairs": '["pairs:rubrics.jsonl"]'}
+
+
+def test_sft_learns_from_supplied_pairs_alone() -> None:
+    config = resolve("laptop", PAIRS | {"data.tasks": "[]"}, "sft")
+    assert (config.data.pairs, config.data.tasks) == (("pairs:rubrics.jsonl",), ())
+
+
+@pytest.mark.parametrize("stage, overrides", [
+    ("rl1", PAIRS),
+    ("sft", PAIRS | {"evaluation.perplexity_tokens": "0"}),
+    ("sft", PAIRS | {"evaluation.tasks": "0"}),
+    ("sft", {"data.tasks": "[]"}),
+])  # fmt: skip
+def test_pairs_that_no_stage_learns_or_measures_are_refused(stage: str, overrides: dict[str, str]) -> None:
+    with pytest.raises(BadOverride):
+        resolve("laptop", overrides, stage)

@@ -9,7 +9,7 @@ import torch
 
 from tests.tiny_llama import tiny_model, tiny_tokenizer
 from trainer_svc.config import RunConfig, resolve
-from trainer_svc.figures.perplexity import perplexity
+from trainer_svc.figures.perplexity import Probe, perplexity
 from trainer_svc.learner.supervised import GIVEN, Row, SupervisedEngine, SupervisedResult, collate, kl_to_reference
 
 
@@ -75,7 +75,16 @@ def test_kl_is_the_sum_over_the_vocabulary_of_masked_tokens() -> None:
 
 def test_perplexity_does_not_see_padding() -> None:
     model = tiny_model().eval()
-    short, long = [3, 4, 5], [3, 4, 5, 6, 7, 8]
+    short, long = Probe([3, 4, 5]), Probe([3, 4, 5, 6, 7, 8])
     alone = [perplexity(model, [row]) for row in (short, long)]
     together = perplexity(model, [short, long])
     assert together == pytest.approx(math.exp((2 * math.log(alone[0]) + 5 * math.log(alone[1])) / 7), rel=1e-5)
+
+
+def test_perplexity_of_an_answer_leaves_its_prompt_out() -> None:
+    model = tiny_model().eval()
+    ids = [3, 4, 5, 6, 7]
+    whole, answer = perplexity(model, [Probe(ids)]), perplexity(model, [Probe(ids, given=3)])
+    first, second = perplexity(model, [Probe(ids[:3])]), perplexity(model, [Probe(ids[:4], given=3)])
+    assert math.log(whole) * 4 == pytest.approx(math.log(first) * 2 + math.log(answer) * 2, rel=1e-5)
+    assert second != pytest.approx(answer)
