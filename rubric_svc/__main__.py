@@ -37,11 +37,11 @@ def judge_of(settings: RubricSettings, frozen: FrozenModel) -> Judge:
 
 
 def wire(
-    settings: RubricSettings, frozen: FrozenModel, other: FrozenModel | None = None
+    settings: RubricSettings, frozen: FrozenModel, writer: FrozenModel, other: FrozenModel | None = None
 ) -> tuple[RubricServicer, EvaluationServicer]:
     """Reads every criteria file and term list, so a wrong one ends the process before it serves.
 
-    `other` is another model, for second opinions.
+    `writer` writes criteria and may be the frozen model itself; `other` is another model, for second opinions.
     """
     panel = Panel(judge_of(settings, frozen))
     scorer = Scorer(
@@ -55,10 +55,12 @@ def wire(
         },
         void_share=settings.void_share,
         coherence_seconds=settings.coherence_seconds,
+        embedder=frozen,
+        agreement_seconds=settings.generation_seconds,
     )
     benchmarks = Benchmarks(settings, panel, scorer.templates)
     evaluations = Evaluations(settings.state_dir / "evaluations", benchmarks.check, benchmarks.play)
-    generation = Generation(frozen, scorer.templates, scorer.model_criteria, settings.generation_seconds)
+    generation = Generation(frozen, writer, scorer.templates, scorer.model_criteria, settings.generation_seconds)
     rubrics = RubricServicer(scorer, generation, CaseStore(settings.case_store), settings.score_concurrency)
     return rubrics, EvaluationServicer(evaluations)
 
@@ -67,11 +69,14 @@ async def main(settings: RubricSettings) -> None:
     frozen = FrozenModel(settings.inference_frozen_target, settings.tls, overload=settings.judge_spill_over)
     target = settings.second_judge_target
     other = FrozenModel(target, settings.tls, overload=settings.judge_spill_over) if target is not None else None
-    rubrics, evaluations = wire(settings, frozen, other)
+    writer = FrozenModel(settings.generator_target, settings.tls) if settings.generator_target is not None else frozen
+    rubrics, evaluations = wire(settings, frozen, writer, other)
 
     async def close() -> None:
         await evaluations.registry.close()
         await frozen.close()
+        if writer is not frozen:
+            await writer.close()
         if other is not None:
             await other.close()
 

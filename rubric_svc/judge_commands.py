@@ -71,10 +71,13 @@ def export(
     out: Annotated[Path, typer.Argument(dir_okay=False, help="The JSONL to write.")],
     cases: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Directory of the case files.")],
     seeds: Annotated[int, typer.Option(min=1, help="Rubrics of each case.")] = 1,
+    tasks: Annotated[
+        bool, typer.Option("--tasks", help="For RL: with the expert's criteria in place of an answer.")
+    ] = False,
 ) -> None:
-    """Prompts and target criteria for training a generator of rubrics; held-out cases are left out.
+    """Prompts and rubrics for training a generator; held-out cases are left out.
 
-    The format, and what RL would score by, stand in rubric_svc/generate/dataset.py.
+    The formats stand in rubric_svc/generate/dataset.py; the trainer reads them as data.pairs and data.tasks.
     """
     import json
 
@@ -86,7 +89,8 @@ def export(
     with out.open("w", encoding="utf-8") as file:
         for case_id in store.names(split="train"):
             for seed in range(seeds):
-                line = example(store.get(case_id), seed, built_in(), model_criteria=4)
+                one = example(store.get(case_id), seed, built_in(), model_criteria=4)
+                line = one.task() if tasks else one.pair()
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
                 written += 1
     typer.echo(f"{out}: {written} rubrics")

@@ -31,6 +31,7 @@ from rubric_svc.model import (
     Turn,
 )
 from rubric_svc.rubric_agreement import RubricAgreement
+from rubric_svc.rubric_score import Expert
 from service_kit.errors import InvalidArgument
 
 _SPEAKERS = {
@@ -66,6 +67,16 @@ def source_from_proto(request: pb.GenerateRubricRequest, store: CaseStore) -> So
     if request.knowledge:
         return Knowledge(request.knowledge)
     return Scenario(request.scenario) if request.scenario else case_from_proto(request.case, store)
+
+
+def judged_by(request: pb.ScoreDialogueRequest, store: CaseStore) -> Rubric | Case | Expert:
+    match request.WhichOneof("source"):
+        case "rubric":
+            return rubric_from_proto(request.rubric)
+        case "expert":
+            return Expert(rubric_from_proto(request.expert, "expert"))
+        case _:
+            return case_from_proto(request.case, store)
 
 
 def rubric_from_proto(rubric: rubric_pb2.Rubric, field: str = "rubric") -> Rubric:

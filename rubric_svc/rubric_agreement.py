@@ -25,6 +25,8 @@ class RubricAgreement:
     same_intent: float
     coverage: float
     measure: str
+    # Of each of the expert's criteria, the generated one that has its intent.
+    matches: tuple[Criterion | None, ...] = ()
 
     @property
     def reward(self) -> float:
@@ -59,6 +61,9 @@ async def rubric_agreement(
         sum(intent) / n,
         sum(any(row[j] for row in intents) for j in range(m)) / m,
         alike.measure,
+        tuple(
+            next((one for one, row in zip(generated.criteria, intents, strict=True) if row[j]), None) for j in range(m)
+        ),
     )
 
 

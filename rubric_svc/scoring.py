@@ -10,17 +10,19 @@ from rubric_svc import score as definition
 from rubric_svc.coherence import coherence
 from rubric_svc.generate.generator import generate
 from rubric_svc.generate.templates import Templates
+from rubric_svc.judge.features import Embedder
 from rubric_svc.judge.model import Chooser
 from rubric_svc.judge.panel import Panel
 from rubric_svc.judge.second import SecondOpinion
-from rubric_svc.model import Case, Dialogue, Persona, Rubric, Scope, Score, Speaker, Verdict
+from rubric_svc.model import Case, Dialogue, Persona, Rubric, Scope, Score, Speaker
+from rubric_svc.rubric_score import Expert, score_rubric
 from service_kit.errors import InvalidArgument, ServiceError
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     dialogue: Dialogue
-    source: Rubric | Case
+    source: Rubric | Case | Expert
     persona: Persona
     scope: Scope
     seed: int
@@ -45,6 +47,8 @@ class Scorer:
     model_criteria: dict[Scope, int]
     void_share: float
     coherence_seconds: float
+    embedder: Embedder
+    agreement_seconds: float
 
     def rubric(self, case: Case, persona: Persona, so_far: Dialogue, scope: Scope, seed: int) -> Rubric:
         return generate(case, persona, so_far, scope, seed, self.templates, model_criteria=self.model_criteria[scope])
@@ -53,20 +57,28 @@ class Scorer:
         last = last_doctor_turn(job.dialogue)
         # What was said after the doctor's last turn is nothing the doctor could have known.
         dialogue = job.dialogue[: last + 1] if job.scope is Scope.LAST_DOCTOR_TURN else job.dialogue
-        if isinstance(job.source, Case):
-            rubric = self.rubric(job.source, job.persona, dialogue[:last], job.scope, job.seed)
-        else:
-            rubric = job.source
-        (verdicts, disagreement), natural = await asyncio.gather(
+        match job.source:
+            case Case():
+                rubric = self.rubric(job.source, job.persona, dialogue[:last], job.scope, job.seed)
+            case Expert():
+                rubric = job.source.rubric
+            case Rubric():
+                rubric = job.source
+        (score, disagreement), natural = await asyncio.gather(
             self._judged(rubric, dialogue, job), self._coherence(dialogue, job)
         )
-        return Scored(definition.score(verdicts, void_share=self.void_share), rubric, natural, disagreement)
+        return Scored(score, rubric, natural, disagreement)
 
-    async def _judged(self, rubric: Rubric, dialogue: Dialogue, job: Job) -> tuple[list[Verdict], float | None]:
+    async def _judged(self, rubric: Rubric, dialogue: Dialogue, job: Job) -> tuple[Score, float | None]:
+        """And how far a second judge disagrees, where one is asked; an expert's rubric is compared, not judged by."""
+        if isinstance(job.source, Expert):
+            written = dialogue[last_doctor_turn(dialogue)].text
+            return await score_rubric(written, rubric, self.embedder, self.agreement_seconds), None
         verdicts = await self.panel.judge(rubric, dialogue, job.scope)
+        score = definition.score(verdicts, void_share=self.void_share)
         if not job.second_opinion:
-            return verdicts, None
-        return verdicts, await self.second.disagreement(verdicts, dialogue, job.scope)
+            return score, None
+        return score, await self.second.disagreement(verdicts, dialogue, job.scope)
 
     async def _coherence(self, dialogue: Dialogue, job: Job) -> float | None:
         if not job.measure_coherence:

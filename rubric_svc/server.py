@@ -95,9 +95,7 @@ class RubricServicer(rubric_pb2_grpc.RubricServiceServicer):
     def _job(self, request: rubric_pb2.ScoreDialogueRequest) -> Job:
         return Job(
             dialogue=mapping.dialogue_from_proto(request.dialogue),
-            source=mapping.rubric_from_proto(request.rubric)
-            if request.WhichOneof("source") == "rubric"
-            else mapping.case_from_proto(request.case, self._store),
+            source=mapping.judged_by(request, self._store),
             persona=mapping.persona_from_proto(request.persona),
             scope=Scope(request.scope),
             seed=request.seed,

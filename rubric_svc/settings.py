@@ -13,6 +13,9 @@ class RubricSettings(ServiceSettings):
     grpc_port: int = 7102
     inference_frozen_target: str = "localhost:7104"
     """A name of one or several replicas, or several with commas between: a dialogue stays with one of them."""
+    generator_target: str | None = None
+    """A deployment of inference_svc like the frozen one, whose model was trained to write rubrics. Unset means the
+    frozen one itself."""
     judge_spill_over: int = Field(64, ge=1)
     """Questions that a dialogue's replica may have in flight beyond the least loaded one, before that one gets them."""
     case_store: Path | None = None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
-from typing import Protocol
 
 from rubric_svc.generate.generator import generate
 from rubric_svc.generate.refine import refine
@@ -25,10 +24,6 @@ MOST_WRITTEN = 5
 MOST_GROUNDED = 5
 
 
-class Frozen(Embedder, Writer, Protocol):
-    """The frozen deployment, as generation uses it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Generated:
     """`similarity` is what intents were compared by, `written_reason` why the model wrote nothing of use."""
@@ -40,7 +35,8 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    frozen: Frozen
+    embedder: Embedder
+    writer: Writer
     templates: Templates
     model_criteria: dict[Scope, int]
     limit_seconds: float
@@ -54,16 +50,16 @@ class Generation:
         if isinstance(source, Case) and not use_model:
             return Generated(rule)
         until = time.monotonic() + self.limit_seconds
-        asked = await written(source, self.frozen, seed, self.limit_seconds) if use_model else Written(())
+        asked = await written(source, self.writer, seed, self.limit_seconds) if use_model else Written(())
         by_rule, likeness = await refine(
-            rule.criteria, grounded(source), MOST_GROUNDED, self.frozen, until - time.monotonic()
+            rule.criteria, grounded(source), MOST_GROUNDED, self.embedder, until - time.monotonic()
         )
         known = (*rule.criteria, *by_rule)
-        by_model, compared = await refine(known, asked.criteria, MOST_WRITTEN, self.frozen, until - time.monotonic())
+        by_model, compared = await refine(known, asked.criteria, MOST_WRITTEN, self.embedder, until - time.monotonic())
         criteria = (*known, *by_model)
         digest = hashlib.sha256(repr(criteria).encode()).hexdigest()[:16]
         name = f"{rule.rubric_id.rpartition(':')[0]}:{digest}"
         return Generated(Rubric(name, criteria), compared or likeness, asked.reason)
 
     async def agreement(self, generated: Rubric, expert: Rubric) -> RubricAgreement:
-        return await rubric_agreement(generated, expert, self.frozen, self.limit_seconds)
+        return await rubric_agreement(generated, expert, self.embedder, self.limit_seconds)

@@ -7,6 +7,7 @@ has those by rule and from the library. Greedy and seeded: the same source gives
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,8 @@ from rubric_svc.model import Criterion, Dimension
 from service_kit.errors import ServiceError
 
 _PROMPT = (Path(__file__).parent.parent / "prompts" / "write_criteria.txt").read_text(encoding="utf-8").strip()
-_MOST = 6
+MOST = 6
+SHORTEST, LONGEST = 8, 160
 _TOKENS = 400
 _LONGEST_SOURCE = 3000
 _DIMENSIONS = {d.name.lower(): d for d in Dimension if d is not Dimension.UNSPECIFIED}
@@ -27,11 +29,11 @@ SCHEMA = json.dumps(
             "criteria": {
                 "type": "array",
                 "minItems": 1,
-                "maxItems": _MOST,
+                "maxItems": MOST,
                 "items": {
                     "type": "object",
                     "properties": {
-                        "text": {"type": "string", "minLength": 8, "maxLength": 160},
+                        "text": {"type": "string", "minLength": SHORTEST, "maxLength": LONGEST},
                         "dimension": {"enum": sorted(_DIMENSIONS)},
                         "fault": {"type": "boolean"},
                         "importance": {"type": "integer", "minimum": 1, "maximum": 10},
@@ -45,6 +47,13 @@ SCHEMA = json.dumps(
         "additionalProperties": False,
     }
 )
+
+
+UNPARSEABLE = "UNPARSEABLE"
+
+
+class NoRubric(Exception):
+    """A text is no JSON of the schema."""
 
 
 class Writer(Protocol):
@@ -70,22 +79,46 @@ async def written(source: Source, writer: Writer, seed: int, limit_seconds: floa
     except ServiceError as error:
         return Written((), error.reason)
     try:
-        return Written(criteria_of(json.loads(text))[:_MOST])
-    except (ValueError, KeyError, TypeError):
-        return Written((), "UNPARSEABLE")
+        return Written(criteria_of(text))
+    except NoRubric:
+        return Written((), UNPARSEABLE)
 
 
-def criteria_of(table: dict[str, Any]) -> tuple[Criterion, ...]:
-    """Of an object of the schema. Raises KeyError, TypeError or ValueError."""
-    return tuple(_criterion(number, row) for number, row in enumerate(table["criteria"], start=1))
+def criteria_of(text: str) -> tuple[Criterion, ...]:
+    """Of JSON of the schema; the first MOST count. Raises NoRubric."""
+    try:
+        rows = json.loads(text)["criteria"][:MOST]
+        found = tuple(_criterion(number, row) for number, row in enumerate(rows, start=1))
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise NoRubric from error
+    if not found:
+        raise NoRubric
+    return found
+
+
+def answer_of(criteria: Sequence[Criterion]) -> str:
+    """The JSON that criteria_of reads."""
+    rows = [
+        {
+            "text": criterion.text,
+            "dimension": criterion.dimension.name.lower(),
+            "fault": criterion.points < 0,
+            "importance": abs(criterion.points),
+        }
+        for criterion in criteria
+    ]
+    return json.dumps({"criteria": rows}, ensure_ascii=False)
 
 
 def _criterion(number: int, row: dict[str, Any]) -> Criterion:
+    text, fault = " ".join(str(row["text"]).split()), row["fault"]
+    if not SHORTEST <= len(text) <= LONGEST or not isinstance(fault, bool):
+        raise ValueError
     importance = min(10, max(1, int(row["importance"])))
     return Criterion(
         f"written.{number}",
-        " ".join(str(row["text"]).split()),
-        -importance if row["fault"] else importance,
+        text,
+        -importance if fault else importance,
         _DIMENSIONS[row["dimension"]],
         ("written",),
     )

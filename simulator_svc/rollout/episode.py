@@ -23,6 +23,7 @@ from anamnesis.common.v1.patient_pb2 import CaseReference
 from anamnesis.common.v1.patient_pb2 import Persona as PersonaMessage
 from anamnesis.common.v1.rollout_pb2 import (
     PhaseTiming,
+    PromptContext,
     Purpose,
     RewardComponent,
     RolloutKind,
@@ -169,7 +170,7 @@ class EpisodePlayer:
         context = play.request.context
         play.dialogue.extend(context.prompt.prompt.messages)
         await self._doctor_turn(play, [*_instructions(context.system_prompt), *play.dialogue])
-        await self._score(play, ScoreDialogueRequest(rubric=context.prompt.rubric, scope=Scope.SCOPE_LAST_DOCTOR_TURN))
+        await self._score(play, _of_task(context.prompt))
 
     async def _play_fragment(self, play: _Play, case: Case) -> None:
         context = play.request.context
@@ -316,6 +317,12 @@ def _instructions(system_prompt: str) -> list[Message]:
 
 def _said(role: Role.ValueType, content: str) -> Message:
     return Message(role=role, content=content)
+
+
+def _of_task(task: PromptContext) -> ScoreDialogueRequest:
+    if task.HasField("expert"):
+        return ScoreDialogueRequest(expert=task.expert, scope=Scope.SCOPE_LAST_DOCTOR_TURN)
+    return ScoreDialogueRequest(rubric=task.rubric, scope=Scope.SCOPE_LAST_DOCTOR_TURN)
 
 
 def _of_case(case: Case, persona: PersonaMessage | None, scope: Scope.ValueType) -> ScoreDialogueRequest:

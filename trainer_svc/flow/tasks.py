@@ -1,5 +1,6 @@
 """Single-turn tasks: a prompt with what verifies its answer. Who is asked and who is held out is decided where they are
-read; an answer is verified by the rubric service, which the task's criteria tell how.
+read; an answer is verified by the rubric service, which the task's criteria tell how, or which compares it with an
+expert's rubric where it is to be a rubric itself.
 """
 
 from dataclasses import dataclass
@@ -18,12 +19,15 @@ class Task:
     criteria: tuple[rubric_pb2.Criterion, ...]
     # A good answer in words, where the source has one.
     reference: str = ""
+    # In place of criteria: those that a rubric should have.
+    expert: tuple[rubric_pb2.Criterion, ...] = ()
 
     def context(self) -> rollout_pb2.PromptContext:
-        return rollout_pb2.PromptContext(
-            prompt=dialogue_pb2.Dialogue(messages=self.messages),
-            rubric=rubric_pb2.Rubric(rubric_id=self.task_id, criteria=self.criteria),
-        )
+        prompt = dialogue_pb2.Dialogue(messages=self.messages)
+        rubric = rubric_pb2.Rubric(rubric_id=self.task_id, criteria=self.expert or self.criteria)
+        if self.expert:
+            return rollout_pb2.PromptContext(prompt=prompt, expert=rubric)
+        return rollout_pb2.PromptContext(prompt=prompt, rubric=rubric)
 
     @property
     def messages(self) -> list[dialogue_pb2.Message]:

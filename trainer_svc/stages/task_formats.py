@@ -22,6 +22,7 @@ CANARY = "canary"
 UNVERIFIED = {"language:response_language"}
 # A term of a diagnosis must be words that can be looked for.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z' -]{2,80}")
+_DIMENSION = "DIMENSION_"
 _CALCULATION = re.compile(r"<<[^>]*>>")
 
 
@@ -124,10 +125,23 @@ def _criterion(criterion_id: str, rubric: dict[str, Any]) -> rubric_pb2.Criterio
 
 
 def _tasks(path: Path) -> Iterator[Task]:
-    """What `rl_tasks.jsonl` of an SFT run is: `{"task_id", "skill", "prompt", "rubrics", "reference"}`."""
+    """What `rl_tasks.jsonl` of an SFT run is: `{"task_id", "skill", "prompt", "rubrics", "reference"}`.
+
+    A task whose answer is a rubric has `expert` in place of rubrics: `[{criterion, points, dimension}]`.
+    """
     for line in lines(path):
-        criteria = tuple(_criterion(f"c{i}", rubric) for i, rubric in enumerate(line["rubrics"]))
-        yield Task(line["task_id"], line["skill"], line["prompt"], criteria, line.get("reference", ""))
+        criteria = tuple(_criterion(f"c{i}", rubric) for i, rubric in enumerate(line.get("rubrics", ())))
+        expert = tuple(_expert(f"e{i}", rubric) for i, rubric in enumerate(line.get("expert", ())))
+        if bool(criteria) is bool(expert):
+            raise ValueError(f"{line['task_id']}: either rubrics or expert")
+        yield Task(line["task_id"], line["skill"], line["prompt"], criteria, line.get("reference", ""), expert)
+
+
+def _expert(criterion_id: str, rubric: dict[str, Any]) -> rubric_pb2.Criterion:
+    dimension = rubric_pb2.Dimension.Value(f"{_DIMENSION}{rubric['dimension'].upper()}")
+    return rubric_pb2.Criterion(
+        criterion_id=criterion_id, text=rubric["criterion"], points=rubric["points"], dimension=dimension
+    )
 
 
 def as_line(task: Task) -> dict[str, Any]:
@@ -141,11 +155,19 @@ def as_line(task: Task) -> dict[str, Any]:
                 "terms": list(criterion.check.verifiable.terms),
             }
         rubrics.append(rubric)
+    expert = [
+        {
+            "criterion": criterion.text,
+            "points": criterion.points,
+            "dimension": rubric_pb2.Dimension.Name(criterion.dimension).removeprefix(_DIMENSION).lower(),
+        }
+        for criterion in task.expert
+    ]
     return {
         "task_id": task.task_id,
         "skill": task.skill,
         "prompt": task.prompt,
-        "rubrics": rubrics,
+        **({"expert": expert} if expert else {"rubrics": rubrics}),
         "reference": task.reference,
     }
 

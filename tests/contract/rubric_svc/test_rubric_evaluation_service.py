@@ -85,7 +85,7 @@ async def _service(
         evaluation_concurrency=1,
     )
     frozen = FrozenModel(NOWHERE)
-    rubrics, evaluations = wire(settings, frozen)
+    rubrics, evaluations = wire(settings, frozen, frozen)
     server = GrpcServer(settings, "rubric", lambda grpc_server: register(grpc_server, rubrics, evaluations))
     port = await server.start()
     await evaluations.registry.take_up()

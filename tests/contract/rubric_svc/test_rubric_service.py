@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -63,12 +65,21 @@ class Frozen(inference_pb2_grpc.InferenceServiceServicer):
             ]
         )
 
+    async def Embed(self, request: inference_pb2.EmbedRequest, context: Any) -> inference_pb2.EmbedResponse:
+        """By which words a text has."""
+        return inference_pb2.EmbedResponse(embeddings=[_by_words(text) for text in request.texts])
+
+
+def _by_words(text: str) -> inference_pb2.Embedding:
+    places = {zlib.crc32(word.encode()) % 1024 for word in text.lower().rstrip(".").split()}
+    return inference_pb2.Embedding(values=[(place in places) / math.sqrt(len(places)) for place in range(1024)])
+
 
 @asynccontextmanager
 async def _rubric(target: str, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
     own = RubricSettings(grpc_port=0, inference_frozen_target=target, judge_seconds=3.0, **settings)
     frozen = FrozenModel(target)
-    server = GrpcServer(own, "rubric", lambda grpc_server: register(grpc_server, *wire(own, frozen)))
+    server = GrpcServer(own, "rubric", lambda grpc_server: register(grpc_server, *wire(own, frozen, frozen)))
     port = await server.start()
     await server.ready()
     try:
@@ -283,3 +294,51 @@ async def test_agreement_by_dimension_and_an_unspecified_label_refused(alone: An
     wrong = pb.MeasureAgreementRequest(verdicts=[pb.LabelledVerdict(label_id="1", predicted=met)])
     code, _, fields = await refused(alone.MeasureAgreement(wrong, timeout=10))
     assert (code, fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["verdicts[0].label"])
+
+
+EXPERT = rubric_pb2.Rubric(
+    criteria=[
+        rubric_pb2.Criterion(criterion_id=f"e{n}", text=text, points=points, dimension=dimension)
+        for n, (text, points, dimension) in enumerate(
+            (
+                ("Asks when the headache began.", 4, rubric_pb2.DIMENSION_CONSULTATION_LOGIC),
+                ("Asks whether light hurts the eyes.", 3, rubric_pb2.DIMENSION_DIAGNOSTIC_ACCURACY),
+                ("Promises a cure.", -5, rubric_pb2.DIMENSION_ETHICS_AND_SAFETY),
+            )
+        )
+    ]
+)
+ROWS = [
+    {"text": "Asks when the headache first began.", "dimension": "consultation_logic", "fault": False, "importance": 2},
+    {"text": "Asks whether light hurts the eyes.", "dimension": "evidence", "fault": False, "importance": 9},
+    {"text": "Promises a cure.", "dimension": "ethics_and_safety", "fault": True, "importance": 5},
+]
+POOR = [
+    {"text": "Smiles at the dog.", "dimension": "clarity", "fault": False, "importance": 1},
+    {"text": "Promises a cure.", "dimension": "treatment", "fault": False, "importance": 5},
+    {"text": "Asks when the headache began.", "dimension": "treatment", "fault": False, "importance": 5},
+]
+
+
+def written(*rows: dict[str, Any]) -> pb.ScoreDialogueRequest:
+    text = json.dumps({"criteria": rows}) if rows else "1. Asks when the headache began."
+    return pb.ScoreDialogueRequest(
+        dialogue=talk("Write criteria.", text), expert=EXPERT, scope=pb.SCOPE_LAST_DOCTOR_TURN
+    )
+
+
+async def test_a_written_rubric_is_rewarded_for_the_intents_of_the_experts(stub: Any) -> None:
+    whole, poor, prose = [(await stub.ScoreDialogue(written(*rows), timeout=10)).score for rows in (ROWS, POOR, [])]
+    assert (whole.value, poor.value, prose.value) == pytest.approx((1.0, 1 / 3, 0.0))
+    assert not (whole.void or poor.void or prose.void)
+    assert [v.outcome for v in poor.verdicts] == [
+        rubric_pb2.VERDICT_OUTCOME_MET,
+        rubric_pb2.VERDICT_OUTCOME_NOT_MET,
+        rubric_pb2.VERDICT_OUTCOME_NOT_MET,
+    ]
+    assert {v.explanation for v in prose.verdicts} == {"UNPARSEABLE"}
+
+
+async def test_a_written_rubric_is_not_rewarded_by_words_alone(alone: Any) -> None:
+    score = (await alone.ScoreDialogue(written(*ROWS), timeout=10)).score
+    assert score.void and score.ungraded_share == 1

@@ -16,11 +16,12 @@ from rubric_svc.generate.pipeline import MOST_WRITTEN, Generated, Generation
 from rubric_svc.generate.refine import usable
 from rubric_svc.generate.source import Knowledge, Scenario, Source
 from rubric_svc.generate.templates import built_in
-from rubric_svc.generate.written import SCHEMA
+from rubric_svc.generate.written import MOST, SCHEMA
 from rubric_svc.judge_commands import rubrics
 from rubric_svc.likeness import by_words
-from rubric_svc.model import CORE_DIMENSIONS, Criterion, Dimension, Persona, Rubric, Scope
+from rubric_svc.model import CORE_DIMENSIONS, Criterion, Dimension, Outcome, Persona, Rubric, Scope
 from rubric_svc.rubric_agreement import rubric_agreement
+from rubric_svc.rubric_score import score_rubric
 from service_kit.errors import ServiceError, Unavailable
 from tests.unit.rubric_svc.rubric_cases import HEADACHE, talk
 
@@ -60,7 +61,7 @@ def _one_hot(text: str) -> list[float]:
 
 
 async def generated(frozen: Frozen, source: Source = HEADACHE, *, use_model: bool = True, seed: int = 1) -> Generated:
-    generation = Generation(frozen, built_in(), dict.fromkeys(Scope, 1), 5.0)
+    generation = Generation(frozen, frozen, built_in(), dict.fromkeys(Scope, 1), 5.0)
     return await generation.rubric(source, Persona(), talk("Hello."), WHOLE, seed, use_model=use_model)
 
 
@@ -194,11 +195,73 @@ def test_words_in_common_are_a_likeness_of_their_own() -> None:
     assert alike.alike(0, 1) and not alike.alike(0, 2)
 
 
-def test_exported_lines_read_back_and_hold_no_held_out_case(tmp_path: Path) -> None:
-    out = tmp_path / "rubrics.jsonl"
-    result = CliRunner().invoke(rubrics, [str(out), "--cases", str(CASES)])
+def exported(out: Path, *options: str) -> list[dict[str, object]]:
+    result = CliRunner().invoke(rubrics, [str(out), "--cases", str(CASES), *options])
     assert result.exit_code == 0, result.output
-    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+
+
+def test_exported_lines_read_back_whole_and_hold_no_held_out_case(tmp_path: Path) -> None:
+    lines = exported(tmp_path / "rubrics.jsonl", "--seeds", "2")
     held_out = {file.stem for file in CASES.glob("*.toml") if 'split = "held_out"' in file.read_text()}
-    assert lines and held_out and not {line["source_id"] for line in lines} & held_out
-    assert all(len(target(line).criteria) > 20 for line in lines)
+    assert lines and held_out and not {line["id"] for line in lines} & held_out
+    rubrics = [target(line) for line in lines]
+    assert all(len(rubric.criteria) == MOST for rubric in rubrics)
+    assert all({c.dimension for c in rubric.criteria} >= set(CORE_DIMENSIONS) for rubric in rubrics)
+    assert len({line["answer"] for line in lines}) == len(lines), "another seed gives another answer"
+    assert lines == exported(tmp_path / "again.jsonl", "--seeds", "2")
+
+
+def test_an_exported_task_asks_for_what_the_pair_answers(tmp_path: Path) -> None:
+    pairs, tasks = exported(tmp_path / "pairs.jsonl"), exported(tmp_path / "tasks.jsonl", "--tasks")
+    for pair, task in zip(pairs, tasks, strict=True):
+        assert (pair["id"], pair["prompt"]) == (task["task_id"], task["prompt"])
+        wanted = [(c.text, c.points, c.dimension.name.lower()) for c in target(pair).criteria]
+        assert wanted == [(e["criterion"], e["points"], e["dimension"]) for e in task["expert"]]  # type: ignore[attr-defined]
+
+
+def answer(*rows: dict[str, object]) -> str:
+    return json.dumps({"criteria": rows})
+
+
+async def test_a_rubric_is_scored_by_its_agreement_and_says_what_it_lacks() -> None:
+    own = row("Asks when the headache began.", "consultation_logic", 5)
+    found = await score_rubric(answer(own), EXPERT, Frozen(), 1.0)
+    assert found.value == pytest.approx(2 / 3) and not found.void
+    assert [verdict.outcome for verdict in found.verdicts] == [Outcome.MET, Outcome.NOT_MET]
+    assert found.verdicts[0].explanation == '"Asks when the headache began."'
+    assert (found.points_met, found.points_possible) == (5, 9)
+
+
+async def test_a_fault_that_the_expert_has_too_is_a_merit_of_the_rubric() -> None:
+    expert = Rubric("e", (Criterion("f", "Shouts at the patient.", -6, Dimension.COMMUNICATION),))
+    found = await score_rubric(answer(row("Shouts at the patient.", "communication", fault=True)), expert, Frozen(), 1)
+    assert (found.value, found.points_met, found.void) == (1, 6, False)
+    praised = await score_rubric(answer(row("Shouts at the patient.", "communication")), expert, Frozen(), 1)
+    assert (praised.value, praised.points_met) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Asks when it began.",
+        "[" * 20000,
+        '{"criteria": []}',
+        '{"criteria": {"text": "Asks when it began."}}',
+        answer(row("Asks when it began.", "taste")),
+        answer(row("Asks when it began.") | {"fault": "no"}),
+        answer(row("Asks when it began.") | {"importance": float("inf")}),
+        answer(row(" \n ")),
+        answer(row("Asks when the headache began.", "consultation_logic", 5))[:-1],
+    ],
+)
+async def test_what_is_no_rubric_scores_nothing_and_is_never_void(text: str) -> None:
+    found = await score_rubric(text, EXPERT, Frozen(embeds=False), 1.0)
+    assert (found.value, found.void, found.ungraded_share) == (0, False, 0)
+    assert {verdict.explanation for verdict in found.verdicts} == {"UNPARSEABLE"}
+
+
+async def test_without_embeddings_a_rubric_has_no_score() -> None:
+    text = answer(row("Asks when the headache began.", "consultation_logic", 5))
+    found = await score_rubric(text, EXPERT, Frozen(embeds=False), 1.0)
+    assert found.void and {verdict.outcome for verdict in found.verdicts} == {Outcome.UNGRADED}

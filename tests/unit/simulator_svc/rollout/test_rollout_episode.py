@@ -273,6 +273,24 @@ async def test_a_prompt_is_scored_with_its_own_rubric() -> None:
     assert scorer.asked[0].rubric == rubric
 
 
+async def test_a_prompt_for_a_rubric_is_scored_against_the_experts() -> None:
+    scorer = ScriptedScorer()
+    expert = Rubric(rubric_id="r", criteria=[Criterion(criterion_id="c", text="t", points=3)])
+    prompt = Dialogue(messages=[Message(role=ROLE_USER, content="Write a rubric.")])
+    context = RolloutContext(prompt=PromptContext(prompt=prompt, expert=expert))
+    trajectory = await player(scorer=scorer).play(request(ROLLOUT_KIND_PROMPT, context))
+    assert end_of(trajectory) == ("COMPLETED", [])
+    assert scorer.asked[0].expert == expert and scorer.asked[0].WhichOneof("source") == "expert"
+
+
+async def test_a_prompt_with_both_rubrics_or_none_is_invalid() -> None:
+    rubric = Rubric(rubric_id="r", criteria=[Criterion(criterion_id="c", text="t", points=3)])
+    prompt = Dialogue(messages=[Message(role=ROLE_USER, content="Write a rubric.")])
+    for both in (PromptContext(prompt=prompt), PromptContext(prompt=prompt, rubric=rubric, expert=rubric)):
+        trajectory = await player().play(request(ROLLOUT_KIND_PROMPT, RolloutContext(prompt=both)))
+        assert end_of(trajectory) == ("INVALID", ["invalid:context.prompt"])
+
+
 async def test_the_record_echoes_the_request_under_its_own_identity() -> None:
     played = consultation()
     trajectory = await player().play(played)

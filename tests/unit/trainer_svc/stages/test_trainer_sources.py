@@ -75,3 +75,28 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"id": 1}')
     with pytest.raises(DataError, match=r"bad\.jsonl is no jsonl file"):
         read_texts(tmp_path, ("jsonl:bad.jsonl",), 20)
+
+
+EXPERT = {"criterion": "Asks when it began.", "points": 3, "dimension": "consultation_logic"}
+
+
+def test_a_task_for_a_rubric_carries_the_experts_and_reads_back(tmp_path: Path) -> None:
+    file = tmp_path / "tasks.jsonl"
+    file.write_text(json.dumps({"task_id": "t", "skill": "open", "prompt": "Write.", "expert": [EXPERT]}))
+    (task,) = FORMATS["tasks"](file)
+    context = task.context()
+    protovalidate.validate(context)
+    (criterion,) = context.expert.criteria
+    assert (criterion.text, criterion.points, criterion.dimension) == ("Asks when it began.", 3, 2)
+    assert not context.HasField("rubric")
+    file.write_text(json.dumps(as_line(task)))
+    assert list(FORMATS["tasks"](file)) == [task]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"expert": [EXPERT | {"dimension": "taste"}]}, {"expert": [EXPERT], "rubrics": [EXPERT]}]
+)
+def test_a_task_with_no_one_to_judge_it_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    (tmp_path / "tasks.jsonl").write_text(json.dumps({"task_id": "t", "skill": "open", "prompt": "Write."} | wrong))
+    with pytest.raises(DataError, match=r"tasks\.jsonl is no tasks file"):
+        read_tasks(tmp_path, ("tasks:tasks.jsonl",), 20)
