@@ -35,6 +35,7 @@ from trainer_svc.records.orders import Halt, Orders, die_with
 from trainer_svc.records.runs import RunRecord, RunStore, State
 from trainer_svc.service import CANCELLED_REASON
 from trainer_svc.settings import TrainerSettings
+from trainer_svc.tracking.tracker import TrackerMissing
 
 TRAJECTORIES_TOPIC = "anamnesis.rollout.trajectories.v1"
 CLOSE_SECONDS = 10.0
@@ -88,6 +89,7 @@ def execute(settings: TrainerSettings, run_id: str, incarnation: int) -> None:
         RunFailed,
         DataError,
         EmbedderMissing,
+        TrackerMissing,
         LogUnavailable,
         NoReplicaUpdated,
         ForeignNames,
@@ -178,7 +180,7 @@ def _play(
     from trainer_svc.run import Run
     from trainer_svc.stages.corpus import read_corpus
     from trainer_svc.stages.practices import practice_of
-    from trainer_svc.tracking.tensorboard import TensorBoard
+    from trainer_svc.tracking.choice import tracker_of
 
     torch.set_num_threads(settings.threads)
     checkpoints = Checkpoints(settings.run_directory(plan.run_id) / "checkpoints", settings.keep_checkpoints)
@@ -202,7 +204,7 @@ def _play(
         engine = SupervisedEngine if plan.config.supervises else Engine
         return engine(plan.config, model, tokenizer, plan.seed, scratch, steps_done=journal.step)
 
-    tracker = TensorBoard(settings.run_directory(plan.run_id) / "tensorboard", incarnation)
+    tracker = tracker_of(settings, plan, incarnation)
     run = Run(
         settings=settings,
         store=store,
@@ -229,7 +231,7 @@ def _play(
         perplexities=lambda engine: perplexities(engine.trainer.model, probes),
         saved=saved,
     )
-    with contextlib.closing(tracker):
+    with tracker:
         run.play()
 
 

@@ -37,7 +37,7 @@ from trainer_svc.records.orders import Orders
 from trainer_svc.records.runs import RunStore
 from trainer_svc.settings import TrainerSettings
 from trainer_svc.tracking.alerts import alerts
-from trainer_svc.tracking.tensorboard import TensorBoard
+from trainer_svc.tracking.tracker import Tracker
 
 POLL_SECONDS = 0.25
 FINISHED_REASON = "run_finished"
@@ -65,7 +65,7 @@ class Run:
         journal: Journal,
         checkpoints: Checkpoints,
         publisher: WeightPublisher,
-        tracker: TensorBoard,
+        tracker: Tracker,
         model_path: Path,
         load_engine: Callable[[], Learner],
         practise: Callable[["Run"], None],

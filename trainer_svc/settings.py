@@ -1,6 +1,7 @@
 """The trainer's process settings. What a run does is its preset's; where it runs is here."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -26,6 +27,8 @@ class TrainerSettings(ServiceSettings):
     data: Path = PACKAGE.parent.parent / "shared" / "data"
     # The sentence embeddings by which SFT draws its prompts; relative paths are under state_dir.
     embedder: Path = Path("models/all-minilm-l6-v2")
+    # What keeps a run's curves: TensorBoard's files in its directory, or MLflow in one SQLite file of state_dir.
+    tracker: Literal["tensorboard", "mlflow"] = "tensorboard"
     # Start again what the last process left unfinished.
     auto_resume: bool = True
     # A run that makes no progress for this long fails, and says what it waited for.

@@ -32,11 +32,11 @@ def test_every_figure_of_a_step_has_its_curve_and_a_resumed_run_goes_on(tmp_path
         "extra": {"masked_fraction": 0.125, "dropped:no_spread": 4.0},
     }
     for step in (1, 2):  # as two processes write them
-        tracker = TensorBoard(tmp_path, incarnation=step)
-        tracker.step({**figures, "step": step})
-        if step == 2:
-            tracker.held_out(2, {0: Measured(0.5, 0.1, {"coherence": 0.1}), 1: Measured(1.0, 0.3, {"coherence": 0.3})})
-        tracker.close()
+        with TensorBoard(tmp_path, incarnation=step) as tracker:
+            tracker.step({**figures, "step": step})
+            if step == 2:
+                measured = {0: Measured(0.5, 0.1, {"coherence": 0.1}), 1: Measured(1.0, 0.3, {"coherence": 0.3})}
+                tracker.held_out(2, measured)
     found = read(tmp_path)
     of_a_step = {
         "train/reward_mean": 0.25,
