@@ -5,16 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib.axes import Axes
-
 from trainer_svc.figures.general import Change
+from trainer_svc.figures.health import health
 from trainer_svc.figures.heldout import HeldOut, Measured, standard_error
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-INK, ACCENT, QUIET = "#22313f", "#c0562f", "#8aa0b0"
+from trainer_svc.figures.picture import ACCENT, INK, QUIET, label, panels, save
 
 
 def write_report(
@@ -32,7 +26,8 @@ def write_report(
     if any("reward_mean" not in point for point in history):
         pictures = [_supervised(directory, history, general)]
     else:
-        pictures = [_learning(directory, history, before, after, held_out), _health(directory, history)]
+        pictures = [_learning(directory, history, before, after, held_out)]
+        pictures.append(save(health(history), directory / "health.png"))
     summary = {
         "steps": len(history),
         "held_out": held_out.as_columns() if held_out else None,
@@ -53,7 +48,7 @@ def _learning(
     after: Mapping[int, Measured],
     held_out: HeldOut | None,
 ) -> Path:
-    figure, (curve, bars) = plt.subplots(1, 2, figsize=(10, 4), width_ratios=[2, 1], layout="constrained")
+    figure, (curve, bars) = panels(1, 2, (10, 4), width_ratios=[2, 1])
     steps = [point["step"] for point in history]
     mean = [point["reward_mean"] for point in history]
     spread = [point["reward_std"] for point in history]
@@ -61,7 +56,7 @@ def _learning(
     low = [m - s for m, s in zip(mean, spread, strict=True)]
     high = [m + s for m, s in zip(mean, spread, strict=True)]
     curve.fill_between(steps, low, high, color=ACCENT, alpha=0.15, linewidth=0)
-    _label(curve, "Reward in training (mean, ± deviation within a group)", "step", "reward")
+    label(curve, "Reward in training (mean, ± deviation within a group)", "step", "reward")
     if held_out is not None:
         paired = sorted(before.keys() & after.keys())
         errors = [standard_error([side[i].reward for i in paired]) for side in (before, after)]
@@ -71,18 +66,18 @@ def _learning(
         title = (
             f"Held-out reward, n = {held_out.count}\npaired gain {gain:+.3f} ± {held_out.diff_standard_error:.3f} (SE)"
         )
-        _label(bars, title, "", "reward, ±1 SE")
-    return _save(figure, directory / "learning.png")
+        label(bars, title, "", "reward, ±1 SE")
+    return save(figure, directory / "learning.png")
 
 
 def _supervised(directory: Path, history: Sequence[Mapping[str, Any]], general: Mapping[str, Change]) -> Path:
     """Of a stage without rewards: the loss, the distance from the reference, and perplexities before and after."""
-    figure, (loss, distance, bars) = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
+    figure, (loss, distance, bars) = panels(1, 3, (11, 3.6))
     steps = [point["step"] for point in history]
     loss.plot(steps, [point["loss"] for point in history], color=ACCENT, marker="o", markersize=3)
-    _label(loss, "Loss in training", "step", "nats a token")
+    label(loss, "Loss in training", "step", "nats a token")
     distance.plot(steps, [point["extra"]["reference_kl"] for point in history], color=INK, marker="o", markersize=3)
-    _label(distance, "KL from the frozen reference", "step", "nats a token")
+    label(distance, "KL from the frozen reference", "step", "nats a token")
     perplexities = {name: change for name, change in general.items() if name.startswith("perplexity_")}
     places = range(len(perplexities))
     for offset, colour, side in ((-0.2, QUIET, "before"), (0.2, ACCENT, "after")):
@@ -91,34 +86,5 @@ def _supervised(directory: Path, history: Sequence[Mapping[str, Any]], general: 
     bars.set_xticks(list(places), [name.removeprefix("perplexity_") for name in perplexities])
     if perplexities:
         bars.legend(frameon=False)
-    _label(bars, "Perplexity, held out", "", "")
-    return _save(figure, directory / "supervised.png")
-
-
-def _health(directory: Path, history: Sequence[Mapping[str, Any]]) -> Path:
-    figure, axes = plt.subplots(2, 3, figsize=(11, 5.5), layout="constrained")
-    panels = [
-        ("length_mean", "Answer length", "tokens"),
-        ("mismatch_kl", "KL sampler ‖ trainer", "nats a token"),
-        ("entropy", "Entropy", "nats a token"),
-        ("clip_fraction", "Clipped tokens", "share"),
-        ("gradient_norm", "Gradient norm", ""),
-        ("staleness", "Staleness", "versions"),
-    ]
-    for axis, (name, title, unit) in zip(axes.flat, panels, strict=True):
-        axis.plot([p["step"] for p in history], [p[name] for p in history], color=INK, marker="o", markersize=3)
-        _label(axis, title, "step", unit)
-    return _save(figure, directory / "health.png")
-
-
-def _label(axis: Axes, title: str, x: str, y: str) -> None:
-    axis.set_title(title, fontsize=10)
-    axis.set_xlabel(x)
-    axis.set_ylabel(y)
-    axis.spines[["top", "right"]].set_visible(False)
-
-
-def _save(figure: Any, path: Path) -> Path:
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
-    return path
+    label(bars, "Perplexity, held out", "", "")
+    return save(figure, directory / "supervised.png")
