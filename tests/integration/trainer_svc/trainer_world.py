@@ -22,7 +22,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from anamnesis.common.v1 import dialogue_pb2, rollout_pb2
 from anamnesis.inference.v1 import inference_pb2
-from service_kit.kafka.consumer import EventConsumer
+from service_kit.kafka.consumer import EventConsumer, Record
 from service_kit.kafka.producer import EventProducer
 from service_kit.kafka.settings import KafkaSettings
 from service_kit.kafka.topics import ensure_topics
@@ -98,12 +98,15 @@ def troubled(request: rollout_pb2.RolloutRequest) -> list[rollout_pb2.Trajectory
 
 
 class Worker(threading.Thread):
-    """Answers requests from the topic; `answer` decides with what."""
+    """Answers requests from the topic, all at once and each after `seconds`; `answer` decides with what."""
 
     def __init__(self, kafka: KafkaSettings, answer: Answer) -> None:
         super().__init__(daemon=True)
         self.answer = answer
+        self.seconds = 0.0
         self.seen: list[rollout_pb2.RolloutRequest] = []
+        # The most training requests that were here and not answered.
+        self.most_playing = 0
         self._kafka = kafka
         self._done = threading.Event()
 
@@ -119,9 +122,16 @@ class Worker(threading.Thread):
         )
         consumer.seek(consumer.end_offsets())
         self.ready.set()
+        playing: list[tuple[float, Record[rollout_pb2.RolloutRequest]]] = []
         while not self._done.is_set():
-            for record in consumer.poll(0.1):
+            for record in consumer.poll(0.02 if playing else 0.1):
                 self.seen.append(record.message)
+                playing.append((time.monotonic() + self.seconds, record))
+            training = [record for _, record in playing if record.message.purpose == rollout_pb2.PURPOSE_TRAIN]
+            self.most_playing = max(self.most_playing, len(training))
+            finished = [record for due, record in playing if due <= time.monotonic()]
+            playing = [(due, record) for due, record in playing if record not in finished]
+            for record in finished:
                 for trajectory in self.answer(record.message):
                     producer.publish(
                         TRAJECTORIES_TOPIC, trajectory, key=record.message.group_id, context=record.context
@@ -140,12 +150,13 @@ class Worker(threading.Thread):
 
 
 class Policy:
-    """Takes every version whose digest is right, or fails as told."""
+    """Takes every version whose digest is right, in so many `seconds`, or fails as told."""
 
     def __init__(self, store: Path) -> None:
         self.store = store
         self.versions: list[tuple[str, int, int]] = []
         self.refuse = False
+        self.seconds = 0.0
 
     def UpdateWeights(
         self, request: inference_pb2.UpdateWeightsRequest, context: Any
@@ -154,6 +165,7 @@ class Policy:
             context.abort(grpc.StatusCode.INTERNAL, "out of memory")
         with (self.store / request.path / "model.safetensors").open("rb") as file:
             assert hashlib.file_digest(file, "sha256").hexdigest() == request.sha256
+        time.sleep(self.seconds)
         version = request.version
         self.versions.append((version.run_id, version.incarnation, version.step))
         return inference_pb2.UpdateWeightsResponse(version=version)
