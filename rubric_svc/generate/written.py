@@ -19,7 +19,7 @@ from service_kit.errors import ServiceError
 _PROMPT = (Path(__file__).parent.parent / "prompts" / "write_criteria.txt").read_text(encoding="utf-8").strip()
 MOST = 6
 SHORTEST, LONGEST = 8, 160
-_TOKENS = 400
+TOKENS = 400
 _LONGEST_SOURCE = 3000
 _DIMENSIONS = {d.name.lower(): d for d in Dimension if d is not Dimension.UNSPECIFIED}
 SCHEMA = json.dumps(
@@ -75,7 +75,7 @@ def prompt(source: Source) -> str:
 
 async def written(source: Source, writer: Writer, seed: int, limit_seconds: float) -> Written:
     try:
-        text = await writer.write(prompt(source), SCHEMA, max_tokens=_TOKENS, seed=seed, limit_seconds=limit_seconds)
+        text = await writer.write(prompt(source), SCHEMA, max_tokens=TOKENS, seed=seed, limit_seconds=limit_seconds)
     except ServiceError as error:
         return Written((), error.reason)
     try:

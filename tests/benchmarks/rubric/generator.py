@@ -1,0 +1,182 @@
+"""A generator of rubrics before and after SFT on exported ones, measured on the cases that the export leaves out.
+
+The shipped base learns from `rubrics export`'s pairs, as the trainer's SFT stage does it; both write greedily under the
+service's JSON schema. What is generated is measured against the rubric that the export would teach for the case:
+agreement is the report's (same dimension or same intent), intent the share with the intent of one of its criteria. The
+last row is what copying the answer of some training case is worth: what lies above it is said of this patient.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import xgrammar
+from rich.console import Console
+from rich.table import Table
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from xgrammar.contrib.hf import LogitsProcessor
+
+from rubric_svc.case_store import CaseStore
+from rubric_svc.generate.dataset import Example, example
+from rubric_svc.generate.templates import built_in
+from rubric_svc.generate.written import SCHEMA, TOKENS, NoRubric, answer_of, criteria_of
+from rubric_svc.model import Rubric
+from rubric_svc.rubric_agreement import RubricAgreement, rubric_agreement
+from rubric_svc.rubric_score import score_rubric
+from trainer_svc.config import RunConfig, resolve
+from trainer_svc.learner.supervised import Row, SupervisedEngine
+from trainer_svc.stages.corpus import Corpus, read_corpus
+from trainer_svc.stages.embedding import Embedder
+from trainer_svc.stages.pairs import encode, that_fit
+from trainer_svc.stages.sft import in_turn, labelled
+
+CASES = Path("simulator_svc/cases/data")
+MODELS = Path(".anamnesis/models")
+SEEDS, SEED, BATCH = 4, 0, 11
+SETTINGS = {
+    "data.pairs": '["pairs:rubrics.jsonl"]',
+    "data.tasks": "[]",
+    "data.held_out_percent": "1",
+    "data.medical": "[]",
+    "data.general_probe": "[]",
+    "supervised.row_tokens": "1536",
+    "supervised.rows_per_step": "2",
+    "schedule.steps": "24",
+    "optimizer.learning_rate": "1e-3",
+}
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """rubric_svc's Embedder over the same sentence model, in this process."""
+
+    embedder: Embedder
+
+    async def embed(self, texts: Sequence[str], limit_seconds: float) -> list[list[float]]:
+        vectors: list[list[float]] = self.embedder.embed(texts).tolist()
+        return vectors
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Means over cases; what could not be read counts as agreeing in nothing."""
+
+    read: int
+    agreement: float
+    intent: float
+    reward: float
+
+
+def examples(split: str, seeds: int) -> list[Example]:
+    store, templates = CaseStore(CASES), built_in()
+    return [
+        example(store.get(case_id), seed, templates, model_criteria=4)
+        for case_id in store.names(split=split)
+        for seed in range(seeds)
+    ]
+
+
+def write(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[str]:
+    """Greedily, under the schema."""
+    info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=model.config.vocab_size)
+    grammar = xgrammar.GrammarCompiler(info).compile_json_schema(SCHEMA, any_whitespace=False)
+    texts = []
+    for start in range(0, len(prompts), BATCH):
+        given = [encode(prompt, "", tokenizer) for prompt in prompts[start : start + BATCH]]
+        rows = [one.token_ids[: one.given] for one in given]
+        longest = max(len(row) for row in rows)
+        end = tokenizer.eos_token_id
+        with torch.inference_mode():
+            ids = model.generate(
+                input_ids=torch.tensor([[end] * (longest - len(row)) + row for row in rows]),
+                attention_mask=torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows]),
+                max_new_tokens=TOKENS,
+                do_sample=False,
+                pad_token_id=end,
+                logits_processor=[LogitsProcessor(grammar)],
+            )
+        texts += tokenizer.batch_decode(ids[:, longest:], skip_special_tokens=True)
+    return texts
+
+
+async def measured(texts: Sequence[str], wanted: Sequence[Example], embedder: Frozen) -> Generated:
+    read, found = 0, list[RubricAgreement]()
+    rewards = []
+    for text, one in zip(texts, wanted, strict=True):
+        expert = Rubric(one.source_id, one.criteria)
+        rewards.append((await score_rubric(text, expert, embedder, 60.0)).value)
+        try:
+            criteria = criteria_of(text)
+        except NoRubric:
+            continue
+        read += 1
+        found.append(await rubric_agreement(Rubric("written", criteria), expert, embedder, 60.0))
+    count = len(texts)
+    return Generated(
+        read,
+        sum(one.agreement for one in found) / count,
+        sum(one.same_intent for one in found) / count,
+        statistics.fmean(rewards),
+    )
+
+
+def train(engine: SupervisedEngine, corpus: Corpus, config: RunConfig, console: Console) -> None:
+    fit = that_fit(corpus.pairs.train, corpus.tokenizer, config.supervised.row_tokens)
+    rows = [Row(one.token_ids, labelled(one.token_ids, one.given)) for _, one in fit]
+    losses: list[float] = []
+    engine.train(
+        in_turn(rows, config.schedule.steps * config.supervised.rows_per_step, SEED),
+        lambda result: losses.append(result.nll),
+    )
+    console.print(f"{len(rows)} pairs; loss of the first three steps and the last: {losses[:3]}, {losses[-3:]}")
+
+
+def figures(console: Console) -> dict[str, float | int]:
+    held_out, taught = examples("held_out", 1), examples("train", SEEDS)
+    base, embedder = MODELS / "smollm2-135m-instruct", Frozen(Embedder(MODELS / "all-minilm-l6-v2"))
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="sdpa").eval()
+    prompts = [one.prompt for one in held_out]
+    texts = {"before": write(model, tokenizer, prompts)}
+    config = resolve("laptop", SETTINGS, "sft")
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
+        lines = [json.dumps(one.pair()) for one in taught]
+        (Path(scratch) / "rubrics.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        corpus = read_corpus(Path(scratch), config, tokenizer, console.print)
+        engine = SupervisedEngine(config, model, tokenizer, SEED, Path(scratch))
+        train(engine, corpus, config, console)
+    seconds = time.monotonic() - began
+    texts["after"] = write(engine.trainer.model.eval(), tokenizer, prompts)
+    texts["another case's"] = [answer_of(taught[SEEDS * i].criteria) for i in range(len(held_out))]
+    table = Table(title=f"{len(held_out)} held-out cases, SFT of {config.schedule.steps} steps in {seconds:.0f} s")
+    for column in ("generator", "read", "agreement", "intent", "reward"):
+        table.add_column(column, justify="left" if column == "generator" else "right")
+    found = {name: asyncio.run(measured(said, held_out, embedder)) for name, said in texts.items()}
+    for name, one in found.items():
+        table.add_row(name, str(one.read), f"{one.agreement:.3f}", f"{one.intent:.3f}", f"{one.reward:.3f}")
+    console.print(table)
+    for name, said in texts.items():
+        console.print(f"{name}: {said[0]}", markup=False)
+    return {
+        "generator_agreement_before": round(found["before"].agreement, 4),
+        "generator_agreement": round(found["after"].agreement, 4),
+        "generator_agreement_copied": round(found["another case's"].agreement, 4),
+        "generator_intent_before": round(found["before"].intent, 4),
+        "generator_intent": round(found["after"].intent, 4),
+        "generator_intent_copied": round(found["another case's"].intent, 4),
+    }
+
+
+if __name__ == "__main__":
+    shown = Console(width=140)
+    print(f"figures: {json.dumps(figures(shown))}")
