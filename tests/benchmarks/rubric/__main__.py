@@ -18,7 +18,7 @@ from service_kit.local_stack import LocalStack
 from service_kit.local_stack.definition import StackDefinition, load_definition
 from service_kit.local_stack.display import Display
 from service_kit.local_stack.readiness import port_is_free
-from tests.benchmarks.rubric import affinity, generator, judging, matchers, memory
+from tests.benchmarks.rubric import affinity, judging, matchers, memory
 
 Figures = dict[str, float | int]
 STATE = Path(".anamnesis").absolute()
@@ -112,7 +112,6 @@ def main() -> None:
         with two_replicas(console) as stack:
             run.part("affinity", lambda: affinity_figures(stack, console))
             run.part("judge", lambda: judge_figures(stack, console))
-        run.part("generator", lambda: generator.figures(console))
     print(f"figures: {json.dumps(run.figures)}")
     sys.exit(run.incomplete)
 

@@ -4,6 +4,7 @@ The shipped base learns from `rubrics export`'s pairs, as the trainer's SFT stag
 service's JSON schema. What is generated is measured against the rubric that the export would teach for the case:
 agreement is the report's (same dimension or same intent), intent the share with the intent of one of its criteria. The
 last row is what copying the answer of some training case is worth: what lies above it is said of this patient.
+No part of `make bench-rubric`, whose time it would take: `python -m tests.benchmarks.rubric.generator`.
 """
 
 from __future__ import annotations
