@@ -24,6 +24,7 @@ from simulator_svc.units.affective_unit import AffectiveUnit
 from simulator_svc.units.fact_unit import Answer, FactUnit
 from simulator_svc.units.nearest import Nearest
 from simulator_svc.units.termination_gate import TerminationGate
+from simulator_svc.units.wording import Speech
 
 _tracer = trace.get_tracer(__name__)
 _replies = metrics.get_meter(__name__).create_counter(
@@ -81,7 +82,7 @@ class Patient:
         """The patient's opening words: the complaint, in plain words, before any question."""
         random = Random(f"{seed}:{case.case_id}:open")
         effects = effects_of(persona)
-        answer = self._facts.opening(case, effects, _is_lay(persona), random)
+        answer = self._facts.opening(case, effects, _speech(persona), random)
         return self._leave(answer, None, ReplySource.COMPOSED, 0)
 
     async def respond(
@@ -92,28 +93,28 @@ class Patient:
             raise InvalidArgument("dialogue", "must end with a turn of the doctor")
         doctor = doctor_turns(dialogue)
         random = Random(f"{seed}:{case.case_id}:{len(doctor)}")
-        effects, lay = effects_of(persona), _is_lay(persona)
+        effects, speech = effects_of(persona), _speech(persona)
         with traced(_tracer, "simulator.respond", {"anamnesis.case_id": case.case_id}) as span:
             with traced(_tracer, "simulator.gate"):
                 ending = self._gate.decide(dialogue, case.diagnosis_names, max_doctor_turns)
             with traced(_tracer, "simulator.fact") as chosen:
                 if ending:
-                    answer = self._facts.closing(case, effects, lay, ending, random)
+                    answer = self._facts.closing(case, effects, speech, ending, random)
                 else:
                     question = self._facts.question(case, dialogue)
                     if question.unclear and not question.facts:
                         question = question.with_facts(await self._nearest.facts(case, question.unclear))
-                    answer = self._facts.answer(case, effects, lay, question, dialogue, random)
+                    answer = self._facts.answer(case, effects, speech, question, dialogue, random)
                 chosen.set_attributes({"simulator.allowed": len(answer.allowed), "simulator.stated": len(answer.facts)})
             if ending:
                 turn = self._leave(answer, ending, ReplySource.COMPOSED, 0)
             else:
-                turn = await self._in_own_words(answer, effects, lay, random)
+                turn = await self._in_own_words(answer, effects, speech, random)
             span.set_attribute("simulator.source", turn.source)
             span.set_attribute("simulator.ending", turn.ending or "")
             return turn
 
-    async def _in_own_words(self, answer: Answer, effects: Effects, lay: bool, random: Random) -> PatientTurn:
+    async def _in_own_words(self, answer: Answer, effects: Effects, speech: Speech, random: Random) -> PatientTurn:
         """The model writes what is felt and words the answer; what the Fact Unit lets pass leads the reply."""
         share = self._settings.draft_share
         feels = random.random() < effects.feeling_share * share
@@ -127,7 +128,7 @@ class Patient:
                 try:
                     # What is felt is the likelier to be refused: where there is more to say, a rewrite does without.
                     draft = await self._affect.draft(
-                        effects, sentences, feels and not (rewrite and sentences), lay, random
+                        effects, sentences, feels and not (rewrite and sentences), speech, random
                     )
                 except ServiceError:  # no model, no words of its own; the patient answers all the same
                     break
@@ -146,6 +147,5 @@ class Patient:
         return PatientTurn(text, ending, answer.allowed, stated, source, rewrites)
 
 
-def _is_lay(persona: Persona) -> bool:
-    """Says what a clinical word means instead of the word."""
-    return persona.health_literacy is not Level.HIGH
+def _speech(persona: Persona) -> Speech:
+    return Speech(lay=persona.health_literacy is not Level.HIGH, formal=persona.education is Level.HIGH)

@@ -15,6 +15,8 @@ from simulator_svc.dialogue import Ending
 from simulator_svc.personas.backgrounds import kind_of_work, place_of
 from simulator_svc.personas.model import Persona
 
+# Of the replies of those who have one.
+_TAIL_SHARE = 0.4
 _EFFECTS = Path(__file__).parent / "data" / "effects.toml"
 
 
@@ -56,9 +58,13 @@ class Effects:
     examples: tuple[str, ...]
     lead_share: float
     remark_share: float
+    # Share of the replies with answers left short ("two hours ago"), and of those whose sentences run into one another.
+    clips: float
+    runs_on: float
     # One row a trait that has something to say.
     leads: tuple[tuple[str, ...], ...]
     remarks: tuple[tuple[str, ...], ...]
+    tails: tuple[str, ...]
     ask_backs: tuple[AskBack, ...]
 
     @property
@@ -83,6 +89,10 @@ class Effects:
     def remark(self, random: Random, said: str = "") -> str:
         """What this patient adds of himself, if anything."""
         return _one_of(self.remarks, said, random) if random.random() < self.remark_share else ""
+
+    def tail(self, random: Random) -> str:
+        """What this patient hangs on to a statement, if anything: "doctor"."""
+        return random.choice(self.tails) if self.tails and random.random() < _TAIL_SHARE else ""
 
     def ask_back(self, occasions: Iterable[Occasion], random: Random, said: str = "") -> str:
         """One thing that this patient wants to know now, if any. What the doctor just said goes before a mood."""
@@ -125,8 +135,11 @@ def effects_of(persona: Persona) -> Effects:
         examples=tuple(mood["examples"]),
         lead_share=letters[0]["lead_share"],
         remark_share=letters[0]["remark_share"],
+        clips=letters[0]["clips"],
+        runs_on=letters[3]["runs_on"],
         leads=_rows(traits, "leads"),
         remarks=_rows([*traits, *background], "remarks"),
+        tails=tuple(trait["tail"] for trait in traits if "tail" in trait),
         ask_backs=tuple(
             AskBack(Occasion(ask["when"]), ask["share"], tuple(ask["texts"]))
             for trait in traits

@@ -17,7 +17,7 @@ from random import Random
 from simulator_svc.language import LanguageModel, ModelMessage
 from simulator_svc.personas.effects import Effects
 from simulator_svc.units.cues import phrase_pattern
-from simulator_svc.units.wording import pattern
+from simulator_svc.units.wording import Speech, pattern
 from simulator_svc.words import split_sentences, words
 
 _PROMPTS = Path(__file__).parent.parent / "prompts"
@@ -47,7 +47,9 @@ class AffectiveUnit:
             chosen.append(sentence)
         return tuple(chosen)
 
-    async def draft(self, effects: Effects, sentences: Sequence[str], feels: bool, lay: bool, random: Random) -> str:
+    async def draft(
+        self, effects: Effects, sentences: Sequence[str], feels: bool, speech: Speech, random: Random
+    ) -> str:
         """What is felt, if anything, and the sentences as this patient says them.
 
         Nothing, where the model does not end or does not speak as a patient. Raises ServiceError when it is late.
@@ -58,7 +60,7 @@ class AffectiveUnit:
         manner = _prompt("feeling" if feels else "answer").format(manner=effects.manner)
         examples = effects.examples if feels else _answers()
         said = "".join(f"- {line}\n" for line in (random.sample(examples, len(examples)) if feels else examples))
-        wanted = " ".join([*([_FELT] if feels else []), *_worded(sentences, effects, feels, lay)])
+        wanted = " ".join([*([_FELT] if feels else []), *_worded(sentences, effects, feels, speech)])
         written = await self._language.complete(
             [ModelMessage("user", manner), ModelMessage("assistant", f"{said}- {begins}".rstrip())],
             max_tokens=self._max_tokens,
@@ -75,14 +77,14 @@ class AffectiveUnit:
         return _in_role(f"{begins}{written.rstrip()}.", feels)
 
 
-def _worded(sentences: Sequence[str], effects: Effects, feels: bool, lay: bool) -> list[str]:
+def _worded(sentences: Sequence[str], effects: Effects, feels: bool, speech: Speech) -> list[str]:
     """Patterns of the sentences. Only the first word of an answer hesitates, and only in those who do."""
     found = []
     for place, sentence in enumerate(sentences):
-        body = pattern(sentence, lay, capital=True)
+        body = pattern(sentence, speech, capital=True)
         if place == 0 and not feels and effects.starters:
             starters = "|".join(starter.rstrip(",") for starter in effects.starters)
-            body = f"(({starters}), {pattern(sentence, lay, capital=False)}|{body})"
+            body = f"(({starters}), {pattern(sentence, speech, capital=False)}|{body})"
         found.append(body)
     return found
 

@@ -11,22 +11,23 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from random import Random
 
-from simulator_svc.cases.model import Case, Disclosure, Fact
+from simulator_svc.cases.model import Case, Category, Disclosure, Fact
 from simulator_svc.dialogue import Ending, Speaker, Turn
 from simulator_svc.personas.effects import Effects, Neutral, Occasion, scripted_texts
 from simulator_svc.units.claims import ClaimCheck, names_any, normal_sentences
 from simulator_svc.units.questions import Asked, asked
-from simulator_svc.units.wording import canonical, joined, reworded, uncapitalised
+from simulator_svc.units.wording import Speech, canonical, clipped, is_short, joined, reworded, uncapitalised
 from simulator_svc.words import split_sentences
 
-# Share of the replies in which short sentences run into one another.
-_RUNS_ON = 0.5
 # Of a draft; a longer one is a flood.
 _MOST_LETTERS = 1000
 # Sentences of feeling in one reply.
 _MOST_FELT = 2
-# A turn that asks for everything at once is not answered with everything.
+# A turn that asks for everything at once is not answered with everything: of findings so many, of the patient's own
+# story so many more than it tells by itself.
 _MOST_FACTS = 8
+_MORE_WHEN_ASKED = 2
+_FINDINGS = (Category.EXAMINATION, Category.TEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,15 @@ class Answer:
     lead: str = ""
     remark: str = ""
     ask_back: str = ""
+    # Hung on to the statement: "doctor".
+    tail: str = ""
     # The model's own words, as far as they passed.
     felt: str = ""
     # The sentences of the statement that the model worded, as it worded them.
     worded: tuple[str, ...] = ()
-    # The sentences of the statement that are still to be said, as this patient would say them.
+    # The sentences of the statement, left short where this patient leaves them short.
+    sentences: tuple[str, ...] = ()
+    # Those that are still to be said, as this patient would say them.
     spoken: tuple[str, ...] = ()
     # Short sentences run into one another.
     runs_on: bool = False
@@ -56,20 +61,20 @@ class Answer:
         return " ".join(_sentence(fact.words) for fact in self.facts) or self.neutral
 
     @property
-    def sentences(self) -> tuple[str, ...]:
+    def whole_sentences(self) -> tuple[str, ...]:
         return tuple(sentence for fact in self.facts for sentence in split_sentences(_sentence(fact.words)))
 
 
 class FactUnit:
-    def opening(self, case: Case, effects: Effects, lay: bool, random: Random) -> Answer:
+    def opening(self, case: Case, effects: Effects, speech: Speech, random: Random) -> Answer:
         """The complaint, and as much of the rest that is volunteered as this patient is apt to say."""
         volunteered = _tellable(case, case.of(Disclosure.VOLUNTEERED))
         count = max(1, round(len(volunteered) * effects.volunteers))
-        return self._answer(case, volunteered, volunteered[:count], effects, random, Neutral.GREET, lay)
+        return self._answer(case, volunteered, volunteered[:count], effects, random, Neutral.GREET, speech)
 
-    def closing(self, case: Case, effects: Effects, lay: bool, ending: Ending, random: Random) -> Answer:
+    def closing(self, case: Case, effects: Effects, speech: Speech, ending: Ending, random: Random) -> Answer:
         volunteered = _tellable(case, case.of(Disclosure.VOLUNTEERED))
-        answer = self._answer(case, volunteered, [], effects, random, Neutral.ACKNOWLEDGE, lay)
+        answer = self._answer(case, volunteered, [], effects, random, Neutral.ACKNOWLEDGE, speech)
         return replace(answer, neutral=effects.closing(ending, random), lead="")
 
     def question(self, case: Case, dialogue: Sequence[Turn]) -> Asked:
@@ -77,31 +82,38 @@ class FactUnit:
         return asked(case, dialogue[-1].text, stated_before(case, dialogue), _stated_last(case, dialogue))
 
     def answer(
-        self, case: Case, effects: Effects, lay: bool, question: Asked, dialogue: Sequence[Turn], random: Random
+        self, case: Case, effects: Effects, speech: Speech, question: Asked, dialogue: Sequence[Turn], random: Random
     ) -> Answer:
         """The facts that are called for. What is asked for is answered; the persona thins out what it may choose."""
         told = stated_before(case, dialogue)
         volunteered = _tellable(case, case.of(Disclosure.VOLUNTEERED))
-        called = _tellable(case, question.facts)[:_MOST_FACTS]
+        called = _at_once(_tellable(case, question.facts), told, effects.facts_per_turn)
         invited = _tellable(case, question.invited)[: max(0, effects.facts_per_turn - len(called))]
         if not called and not invited and question.greeting and not told:
             invited = volunteered[:1]
         chosen = [*called, *invited]
         fallback = _neutral(question, told)
-        answer = self._answer(case, [*volunteered, *chosen], chosen, effects, random, fallback, lay)
+        answer = self._answer(case, [*volunteered, *chosen], chosen, effects, random, fallback, speech)
         said = " ".join(turn.text for turn in dialogue if turn.speaker is Speaker.PATIENT)
+        ask_back = effects.ask_back(_occasions(question), random, said)
         return replace(
             answer,
-            lead=_fitting(effects.lead(random, said), question.question and bool(chosen)),
-            remark=effects.remark(random, said),
-            ask_back=effects.ask_back(_occasions(question), random, said),
+            lead=_fitting(effects.lead(random, said), question.question) if chosen else "",
+            # One thing beside the answer is enough for a turn.
+            remark="" if ask_back else effects.remark(random, said),
+            ask_back=ask_back,
+            tail=effects.tail(random) if chosen else "",
         )
 
     def faithful_part(self, draft: str, answer: Answer) -> Answer | None:
         """The answer with the draft's sentences up to the first that may not leave; None, if that is none of them."""
         felt: list[str] = []
         worded: list[str] = []
-        owed = {canonical(bare): sentence for sentence in answer.sentences for bare in normal_sentences(sentence)}
+        owed = {
+            canonical(bare): sentence
+            for whole, sentence in zip(answer.whole_sentences, answer.sentences, strict=True)
+            for bare in normal_sentences(whole)
+        }
         for sentence in _whole_sentences(draft[:_MOST_LETTERS]):
             if not answer.check.sentence_passes(sentence):
                 break
@@ -132,6 +144,8 @@ class FactUnit:
         # The model's wording begins as it likes; a sentence may stand before it.
         if answer.lead and not answer.felt and not twice and not (goes_on and answer.worded):
             said = f"{answer.lead} {uncapitalised(said) if goes_on else said}"
+        if answer.tail and said.endswith(".") and "doctor" not in said:
+            said = f"{said[:-1]}, {answer.tail}."
         remark = "" if answer.felt else answer.remark
         text = " ".join(part for part in (answer.felt, said, remark, answer.ask_back) if part)
         if answer.check.passes(text):
@@ -148,7 +162,7 @@ class FactUnit:
         effects: Effects,
         random: Random,
         fallback: Neutral,
-        lay: bool,
+        speech: Speech,
     ) -> Answer:
         identifiers = frozenset(fact.fact_id for fact in allowed)
         answer = Answer(
@@ -156,10 +170,17 @@ class FactUnit:
             allowed=identifiers,
             facts=tuple(chosen),
             neutral=effects.neutral(fallback, random),
-            lead=_fitting(effects.lead(random), answers=False),
-            runs_on=random.random() < _RUNS_ON,
+            lead=_fitting(effects.lead(random), answers=False) if chosen else "",
+            runs_on=random.random() < effects.runs_on,
         )
-        return replace(answer, spoken=tuple(reworded(sentence, lay, random) for sentence in answer.sentences))
+        # What is left short stands alone: "two hours ago, and my arm hurts" would leave open what began.
+        clips = random.random() < effects.clips
+        sentences = tuple(
+            clipped(sentence) if clips and not (answer.runs_on and is_short(sentence)) else sentence
+            for sentence in answer.whole_sentences
+        )
+        spoken = tuple(reworded(sentence, speech, random) for sentence in sentences)
+        return replace(answer, sentences=sentences, spoken=spoken)
 
 
 @lru_cache(maxsize=1024)
@@ -205,6 +226,14 @@ def _scripted() -> frozenset[str]:
     return frozenset(sentence for text in scripted_texts() for sentence in normal_sentences(text))
 
 
+def _at_once(called: Sequence[Fact], told: frozenset[str], facts_per_turn: int) -> list[Fact]:
+    """What a patient says of it in one turn: the untold goes first, so that asking again gives the rest."""
+    story = [fact for fact in called if fact.category not in _FINDINGS]
+    story.sort(key=lambda fact: fact.fact_id in told)
+    most = {fact.fact_id for fact in story[: facts_per_turn + _MORE_WHEN_ASKED]}
+    return [fact for fact in called if fact.category in _FINDINGS or fact.fact_id in most][:_MOST_FACTS]
+
+
 def _neutral(question: Asked, told: frozenset[str]) -> Neutral:
     if question.conclusion:
         return Neutral.CONCLUDE
@@ -226,7 +255,7 @@ def _sentence(text: str) -> str:
 
 
 def _fitting(lead: str, answers: bool) -> str:
-    """ "Thank you for asking" wants a question and its answer; "well," begins anything."""
+    """ "Bless you." wants a question; "well," begins any statement."""
     return lead if answers or lead.endswith(",") else ""
 
 

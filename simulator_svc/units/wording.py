@@ -29,11 +29,23 @@ _OTHERWISE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
+class Speech:
+    """In which of the wordings a patient speaks."""
+
+    # Says what a clinical word means instead of the word.
+    lay: bool
+    # Says "I do not" for "I don't".
+    formal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Table:
     # By each of its members, in lower case.
     classes: dict[str, tuple[str, ...]]
     # What a patient of little health literacy says instead.
     lay: dict[str, str]
+    # Every full form, with its contraction.
+    contracted: dict[str, str]
     phrase: re.Pattern[str]
     leave_out: dict[str, frozenset[str]]
     before: tuple[str, ...]
@@ -43,7 +55,7 @@ class _Table:
 @cache
 def _table() -> _Table:
     data = tomllib.loads(_WORDINGS.read_text(encoding="utf-8"))
-    every = [tuple(each) for each in (*data["same"], *data["lay"])]
+    every = [tuple(each) for each in (*data["contractions"], *data["same"], *data["lay"])]
     classes = {member.lower(): each for each in every for member in each}
     if len(classes) != sum(map(len, every)):
         raise ValueError(f"{_WORDINGS.name}: a wording stands in two classes")
@@ -51,6 +63,7 @@ def _table() -> _Table:
     return _Table(
         classes=classes,
         lay={clinical.lower(): plain for clinical, plain in data["lay"]},
+        contracted={full.lower(): short for full, short in data["contractions"]},
         phrase=any_of(map(re.escape, longest_first), re.IGNORECASE),
         leave_out={begin: frozenset(nexts) for begin, nexts in data["leave_out"].items()},
         before=tuple(data["beside"]["before"]),
@@ -80,13 +93,24 @@ def forms(sentence: str) -> tuple[str, ...]:
     whole = canonical(sentence)
     for begin, nexts in _table().leave_out.items():
         rest = whole.removeprefix(f"{begin} ")
-        if rest != whole and rest.split(" ", 1)[0] in nexts:
+        following = rest.split(" ", 1)[0]
+        if rest != whole and (following in nexts or ("#" in nexts and following.isdigit())):
             return whole, rest
     return (whole,)
 
 
+def clipped(sentence: str) -> str:
+    """As a short answer: "Two hours ago." for "It began two hours ago."; the sentence itself, where nothing may go."""
+    _, *rest = forms(sentence)
+    if not rest:
+        return sentence
+    starts = [found.start() for found in re.finditer(r"[^\s]+", sentence)]
+    cut = next((at for at in starts[1:] if canonical(sentence[at:]) == rest[0]), 0)
+    return capitalised(sentence[cut:]) if cut else sentence
+
+
 @lru_cache(maxsize=2048)
-def _slots(sentence: str, lay: bool) -> tuple[tuple[str, ...], ...]:
+def _slots(sentence: str, speech: Speech) -> tuple[tuple[str, ...], ...]:
     """The sentence in pieces, each with its alternatives; what has none stands alone."""
     table = _table()
     pieces: list[tuple[str, ...]] = []
@@ -94,26 +118,33 @@ def _slots(sentence: str, lay: bool) -> tuple[tuple[str, ...], ...]:
     for match in table.phrase.finditer(sentence):
         own = match.group()
         pieces.append((sentence[end : match.start()],))
-        if (plain := table.lay.get(own.lower())) or own.lower() in table.lay.values():
-            pieces.append((plain,) if plain and lay else (own,))
-        else:
-            pieces.append((own, *(each for each in table.classes[own.lower()] if each.lower() != own.lower())))
+        pieces.append(_alternatives(own, speech))
         end = match.end()
     return (*pieces, (sentence[end:],))
 
 
-def reworded(sentence: str, lay: bool, random: Random) -> str:
+def _alternatives(own: str, speech: Speech) -> tuple[str, ...]:
+    table = _table()
+    members = table.classes[own.lower()]
+    if members[0].lower() in table.contracted:
+        return (members[0] if speech.formal else members[1],)
+    if members[0].lower() in table.lay:
+        return (members[1],) if speech.lay else (own,)
+    return own, *(each for each in members if each.lower() != own.lower())
+
+
+def reworded(sentence: str, speech: Speech, random: Random) -> str:
     """One of its wordings, by chance; in plain words for a lay patient."""
     chosen = [
         random.choice(slot[1:]) if len(slot) > 1 and random.random() < _OTHERWISE else slot[0]
-        for slot in _slots(uncapitalised(sentence), lay)
+        for slot in _slots(uncapitalised(sentence), speech)
     ]
     return capitalised("".join(chosen))
 
 
-def pattern(sentence: str, lay: bool, capital: bool) -> str:
+def pattern(sentence: str, speech: Speech, capital: bool) -> str:
     """A regular expression of its wordings, for the model to choose among."""
-    slots = [slot for slot in _slots(uncapitalised(sentence), lay) if slot != ("",)]
+    slots = [slot for slot in _slots(uncapitalised(sentence), speech) if slot != ("",)]
     if capital:
         slots[0] = tuple(map(capitalised, slots[0]))
     return "".join(map(_one_of, slots))
@@ -139,13 +170,13 @@ def joined(sentences: Sequence[str], runs_on: bool) -> list[str]:
     """Several statements in a row; of a patient who runs on, two short ones become one."""
     parts: list[str] = []
     for sentence in sentences:
-        if runs_on and parts and _is_short(parts[-1]) and _is_short(sentence):
+        if runs_on and parts and is_short(parts[-1]) and is_short(sentence):
             parts[-1] = f"{parts[-1][:-1]}, and {uncapitalised(sentence)}"
         else:
             parts.append(sentence)
     return parts
 
 
-def _is_short(sentence: str) -> bool:
+def is_short(sentence: str) -> bool:
     """One clause with a full stop that holds nothing whose reach "and" could stretch: a denial, a number, a time."""
     return sentence.endswith(".") and not _REACHES.search(sentence.lower())

@@ -112,10 +112,10 @@ async def test_the_model_words_the_statement_and_what_it_leaves_out_is_said_all_
     case = replace(CASE, facts=tuple(_with_spoken(fact) for fact in CASE.facts))
     turn = await ask(Patient(model, ALWAYS), "When did it start? Do you smoke?", case=case)
     assert turn.source is ReplySource.MODEL and turn.stated == {"onset", "smoking"}
-    assert "and afraid. " in turn.text and case.fact("smoking").words in turn.text
+    assert turn.text.endswith("and afraid. About two hours ago. Twenty a day.")
     (pattern,) = set(model.patterns)
-    assert re.fullmatch(pattern, " of it. It started around two hours ago. I smoke twenty a day.")
-    assert not re.fullmatch(pattern, " of it. It started today. I smoke twenty a day.")
+    assert re.fullmatch(pattern, " of it. Around two hours ago. Twenty a day.")
+    assert not re.fullmatch(pattern, " of it. Today. Twenty a day.")
 
 
 def _with_spoken(fact: Fact) -> Fact:
@@ -207,7 +207,7 @@ async def test_an_inline_fact_that_names_the_diagnosis_is_never_said() -> None:
     for seed in range(20):
         assert "gout" not in patient.open(case, FEELING, seed).text.lower()
     turn = await ask(patient, "When did it start? Do you have gout?", case=case)
-    assert "gout" not in turn.text and turn.text.startswith("Two days ago.")
+    assert "gout" not in turn.text.lower() and turn.text.startswith("Two days ago")
 
 
 async def test_an_empty_or_huge_doctor_turn_is_answered() -> None:

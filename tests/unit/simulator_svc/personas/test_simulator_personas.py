@@ -30,7 +30,12 @@ async def replies(persona: Persona, doctor: str, seeds: int = 150) -> list[str]:
 
 async def share(persona: Persona, doctor: str, *words: str) -> float:
     said = await replies(persona, doctor)
-    return sum(any(word in text.lower() for word in words) for text in said) / len(said)
+    return sum(any(_is_said(word, text.lower()) for word in words) for text in said) / len(said)
+
+
+def _is_said(words: str, text: str) -> bool:
+    """A particle ("so,") is one at the beginning only."""
+    return text.startswith(words) if words.endswith(",") else words in text
 
 
 def own_words(persona: Persona, other: Persona) -> list[str]:
@@ -39,7 +44,7 @@ def own_words(persona: Persona, other: Persona) -> list[str]:
     def said(effects: Effects) -> set[str]:
         return {text.lower() for rows in (effects.leads, effects.remarks) for row in rows for text in row}
 
-    return [text for text in said(effects_of(persona)) - said(effects_of(other)) if not text.endswith(",")]
+    return list(said(effects_of(persona)) - said(effects_of(other)))
 
 
 @pytest.mark.parametrize("personality", Personality)
@@ -87,6 +92,28 @@ async def test_each_mood_is_heard(mood: EmotionalState) -> None:
     persona = replace(EXTRAVERT, emotional_state=mood)
     voice = own_words(persona, replace(EXTRAVERT, emotional_state=other))
     assert await share(persona, "When did it start?", *voice) >= 0.02
+
+
+async def test_an_introvert_leaves_answers_short_and_a_learned_patient_contracts_nothing() -> None:
+    quiet = " ".join(await replies(INTROVERT, "Do you have any allergies?"))
+    assert "No allergies" in quiet and "I have no allergies" not in quiet
+    for persona, wanted, unwanted in (
+        (replace(INTROVERT, education=Level.HIGH), "I cannot get", "can't get"),
+        (INTROVERT, "I can't get", "cannot"),
+    ):
+        said = " ".join(await replies(persona, "How bad is it?"))
+        assert wanted in said and unwanted not in said
+
+
+async def test_a_quiet_patient_tells_a_long_story_in_turns_and_the_rest_when_asked_again() -> None:
+    asked = "Do you smoke, do you drink alcohol, what is your work, who do you live with, and do you have allergies?"
+    first = await PATIENT.respond(CASE, INTROVERT, 1, [Turn(Speaker.DOCTOR, asked)], None)
+    dialogue = [Turn(Speaker.DOCTOR, asked), Turn(Speaker.PATIENT, first.text), Turn(Speaker.DOCTOR, asked)]
+    again = await PATIENT.respond(CASE, INTROVERT, 1, dialogue, None)
+    assert len(first.stated) == effects_of(INTROVERT).facts_per_turn + 2
+    assert again.stated - first.stated
+    talkative = await PATIENT.respond(CASE, EXTRAVERT, 1, [Turn(Speaker.DOCTOR, asked)], None)
+    assert talkative.stated > first.stated
 
 
 async def test_an_introvert_answers_shorter_than_an_extravert() -> None:

@@ -17,10 +17,11 @@ from simulator_svc.cases.library import CaseLibrary
 from simulator_svc.cases.model import Case, Category, Disclosure, Fact
 from simulator_svc.units.claims import ClaimCheck
 from simulator_svc.units.fact_unit import stated_in
-from simulator_svc.units.wording import canonical, joined, pattern, reworded
+from simulator_svc.units.wording import Speech, canonical, clipped, joined, pattern, reworded
 from simulator_svc.words import split_sentences
 
 LIBRARY = CaseLibrary.load()
+LAY = Speech(lay=True)
 MUTATIONS = tomllib.loads(Path(__file__).with_name("mutations.toml").read_text(encoding="utf-8"))
 PAIRS = [tuple(swap.split()) for swap in MUTATIONS["swaps"]]
 # Taken away at the beginning these may leave a short answer, which claims the same.
@@ -119,11 +120,41 @@ def test_every_wording_is_recognised_passes_and_fits_the_models_pattern(case: Ca
     for fact in facts:
         for sentence in split_sentences(fact.words):
             for _ in range(4):
-                wording = reworded(sentence, True, random)
+                wording = reworded(sentence, LAY, random)
                 assert check.sentence_passes(wording) and check.stated(wording), (sentence, wording)
-                assert re.fullmatch(pattern(sentence, True, capital=True), wording), (sentence, wording)
-            assert len(pattern(sentence, True, capital=True)) < 2000
+                assert re.fullmatch(pattern(sentence, LAY, capital=True), wording), (sentence, wording)
+            assert len(pattern(sentence, LAY, capital=True)) < 2000
         assert stated_in(case, fact.words) >= {fact.fact_id}
+
+
+@pytest.mark.parametrize("case", LIBRARY.list(), ids=lambda case: case.case_id)
+def test_an_answer_left_short_says_the_same_fact_and_no_more_words(case: Case) -> None:
+    facts = allowed(case)
+    check = ClaimCheck.of(facts, [], case.diagnosis_names)
+    for fact in facts:
+        for sentence in split_sentences(fact.words):
+            assert check.stated(clipped(sentence)) == check.stated(sentence), sentence
+            assert sentence.lower().endswith(clipped(sentence).lower())
+
+
+@pytest.mark.parametrize(
+    ("sentence", "short"),
+    [
+        ("It began two hours ago.", "Two hours ago."),
+        ("They said the CRP is 58.", "The CRP is 58."),
+        ("I have had no fever.", "No fever."),
+        ("She has no fever.", "She has no fever."),
+        ("I never had a rash.", "I never had a rash."),
+    ],
+)
+def test_what_a_short_answer_leaves_out(sentence: str, short: str) -> None:
+    assert clipped(sentence) == short
+
+
+def test_a_formal_speaker_contracts_nothing_and_everybody_else_does() -> None:
+    for sentence, full, short in (("I'm sure it's worse.", "I am sure it is worse.", "I'm sure it's worse."),):
+        assert reworded(sentence, Speech(lay=True, formal=True), Random(1)) == full
+        assert reworded(full, LAY, Random(1)) == short
 
 
 def one(spoken: str) -> ClaimCheck:
