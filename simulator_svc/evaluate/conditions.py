@@ -19,7 +19,7 @@ from simulator_svc.units.fact_unit import Answer, FactUnit
 from simulator_svc.units.termination_gate import TerminationGate
 
 
-def patient_without(unit: Unit | None, language: LanguageModel, settings: PatientSettings) -> LocalPatient:
+def patient_without(unit: Unit | None, language: LanguageModel | None, settings: PatientSettings) -> LocalPatient:
     """None: the whole patient."""
     if unit is Unit.GATE:
         return LocalPatient(Patient(language, settings, gate=_NeverEnds()))

@@ -2,9 +2,9 @@
 
 A frozen engine and the patient's service are started, and doctors play: a scripted one with labelled questions over the
 library and over AgentClinic's cases (where ../shared/data is), and attackers. Scorers that share no code with the units
-under test judge every turn. Then throughput against a sequential loop over the same engine, the units' own time, and
-the patient without one unit or without its model. Each part has a time to end by; what did not fit is printed
-`incomplete`.
+under test judge every turn. Canned patients play the same consultations, the floor for character and naturalness. Then
+throughput against a sequential loop over the same engine, the units' own time, and the patient without one unit or
+without its model. Each part has a time to end by; what did not fit is printed `incomplete`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from simulator_svc.evaluate.patients import PatientUnderTest, ServedPatient
 from simulator_svc.evaluate.play import Engagement, play
 from simulator_svc.evaluate.plot import plot
 from simulator_svc.evaluate.report import as_json, axes_table, table
-from simulator_svc.evaluate.scorers.naturalness import naturalness, patient_turns
-from tests.benchmarks.simulator_speed import ablations, overhead, throughput
+from simulator_svc.evaluate.scorers.naturalness import Naturalness, naturalness, patient_turns
+from tests.benchmarks.simulator_speed import ablations, canned, overhead, throughput
 from tests.benchmarks.stacks import STATE, running_stack
 
 DATA = Path("../shared/data")
@@ -63,6 +63,8 @@ class Benchmark:
     ends_at: float
     incomplete: list[str]
     scored: dict[str, list[Scored]] = field(default_factory=dict)
+    # The same scripted consultations with canned patients.
+    floors: dict[str, Measured] = field(default_factory=dict)
     ablated: dict[str, Measured] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
 
@@ -89,9 +91,13 @@ async def run(
     try:
         await bench.play("warm-up", patient, scripted(every[:8], bench.seed + 999, turns=3), share=0.1)
         del bench.scored["warm-up"]
+        asked_all: list[Engagement] = []
         for name, group in cases.items():
-            each = max(1, round(120 / len(group)))
-            await bench.play(name, patient, scripted(group, bench.seed, turns=TURNS, each=each), share=0.3)
+            engagements = scripted(group, bench.seed, turns=TURNS, each=max(1, round(120 / len(group))))
+            await bench.play(name, patient, engagements, share=0.3)
+            asked_all += engagements
+        floors = await canned(asked_all)
+        bench.floors = {name: measure(scored, bench.seed) for name, scored in floors.items()}
         if asked := labelled(every, questions, bench.seed, turns=TURNS):
             await bench.play(LABELLED, patient, asked, share=0.3)
         await bench.play("attacks", patient, attacked(every, bench.seed, turns=8, least=LEAST_ATTACKS), share=0.4)
@@ -110,9 +116,14 @@ def conclude(bench: Benchmark) -> dict[str, Any]:
     measured = {name: measure(scored, bench.seed, persona=False) for name, scored in bench.scored.items()}
     together = [scored for part in bench.scored.values() for scored in part]
     measured["all"] = measure(together, bench.seed, persona=False)
-    consultations = measure([s for name, part in bench.scored.items() if name != "attacks" for s in part], bench.seed)
+    played = {name: part for name, part in bench.scored.items() if name != "attacks"}
+    consultations = measure([scored for part in played.values() for scored in part], bench.seed)
+    # As the canned patients were asked.
+    alike = measure([s for name, part in played.items() if name != LABELLED for s in part], bench.seed)
+    columns = {"with the model": alike} | bench.floors
     bench.console.print(table(measured, "The patient, as its service answers"))
-    bench.console.print(axes_table({"scripted": consultations}))
+    bench.console.print(table(columns, "Against canned patients, in the same scripted consultations"))
+    bench.console.print(axes_table(columns))
     if bench.ablated:
         bench.console.print(table(bench.ablated, "The same consultations without one unit"))
     spoken = naturalness(patient_turns(DATA / "mts-dialog"))
@@ -121,10 +132,12 @@ def conclude(bench: Benchmark) -> dict[str, Any]:
             f"patients of MTS-Dialog: distinct-1 {spoken.distinct_1:.3f}, distinct-2 {spoken.distinct_2:.3f}, "
             f"words a turn {spoken.length_quartiles}"
         )
-    write_details(measured | bench.ablated, together)
-    plot({"scripted": consultations} | bench.ablated, REPORT / "simulator.png")
+    write_details(measured | bench.floors | bench.ablated, together)
+    plot(columns | bench.ablated, REPORT / "simulator.png")
     return (
         figures(measured["all"], consultations)
+        | character_figures(columns)
+        | speech_figures(columns, spoken)
         | labelled_figures(measured.get(LABELLED))
         | gate_figures()
         | bench.figures
@@ -146,6 +159,31 @@ def figures(every: Measured, consultations: Measured) -> dict[str, Any]:
         "rewrites_per_turn": _rounded(consultations.rewrites_per_turn.value),
         "speedup_vs_sequential": None,
         "unit_overhead": None,
+    }
+
+
+def character_figures(columns: dict[str, Measured]) -> dict[str, Any]:
+    """What is recognised of the persona in the same consultations, each condition beside its floors, and by axis."""
+    found = {name: column.personification for name, column in columns.items()}
+    model = found["with the model"]
+    return {
+        "personification_by_condition": {
+            name: _rounded(one.consistency.value) if one else None for name, one in found.items()
+        },
+        "personification_chance": _rounded(model.chance) if model else None,
+        "personification_axes": {axis: _rounded(one.accuracy.value) for axis, one in model.axes.items()}
+        if model
+        else {},
+    }
+
+
+def speech_figures(columns: dict[str, Measured], spoken: Naturalness | None) -> dict[str, Any]:
+    """How long and how varied the replies are, beside the canned ones and the patients of MTS-Dialog."""
+    heard = {name: column.natural for name, column in columns.items()} | {"MTS-Dialog": spoken}
+    return {
+        "words_a_turn": {name: one.length_quartiles[1] if one else None for name, one in heard.items()},
+        "distinct_1": {name: _rounded(one.distinct_1) if one else None for name, one in heard.items()},
+        "distinct_2": {name: _rounded(one.distinct_2) if one else None for name, one in heard.items()},
     }
 
 
@@ -217,7 +255,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", default=os.environ.get("CASES", ""))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=32.0, help="after the stack is up")
+    parser.add_argument("--minutes", type=float, default=16.0, help="after the stack is up")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the stack is stopped
     console = Console(width=150)

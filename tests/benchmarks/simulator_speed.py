@@ -1,5 +1,5 @@
 """The parts of `make bench-simulator` that compare within one run: many at once against one after the other, the units'
-time against the engine's, and the patient with and without each unit."""
+time against the engine's, the patient with and without each unit, and the canned one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from simulator_svc.evaluate.choices import Unit
 from simulator_svc.evaluate.conditions import patient_without
 from simulator_svc.evaluate.engagements import scripted
 from simulator_svc.evaluate.measure import Scored, score
-from simulator_svc.evaluate.patients import PatientUnderTest
-from simulator_svc.evaluate.play import Consultation, play
+from simulator_svc.evaluate.patients import LocalPatient, PatientUnderTest
+from simulator_svc.evaluate.play import Consultation, Engagement, play
 from simulator_svc.language import FrozenLanguageModel
-from simulator_svc.patient import PatientSettings
+from simulator_svc.patient import Patient, PatientSettings
 
 AT_ONCE = 32
 TURNS = 5
@@ -62,6 +62,15 @@ async def overhead(targets: Mapping[str, str], cases: Sequence[Case], seed: int)
         "unit_overhead": round(1 - stub.seconds / turns, 4) if stub.seconds else None,
         "unit_ms_per_turn": round(1000 * (turns - stub.seconds) / max(1, count), 2),
     }
+
+
+async def canned(engagements: Sequence[Engagement]) -> dict[str, list[Scored]]:
+    """The floors for character and naturalness: the consultations without the model, and without a persona too."""
+    patients = {
+        "canned": LocalPatient(Patient(None, PatientSettings())),
+        "canned, no persona": patient_without(Unit.AFFECT, None, PatientSettings()),
+    }
+    return {name: list(map(score, await play(patient, engagements, AT_ONCE))) for name, patient in patients.items()}
 
 
 async def ablations(
