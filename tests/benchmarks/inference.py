@@ -43,6 +43,7 @@ STATE = Path(".anamnesis")
 BASE = STATE / "models" / "smollm2-135m-instruct"
 HEAD = STATE / "models" / "smollm2-135m-instruct-eagle3"
 RESULTS = STATE / "bench-inference"
+ANAMNESIS = Path(sys.executable).with_name("anamnesis")
 TOOLS = Path(".venv-quantize/bin/python")
 VLLM = (sys.executable, "-m", "tests.benchmarks.inference_engines.vllm_engine")
 PLAIN = "vllm bf16"
@@ -256,9 +257,9 @@ def prepare(bench: Bench) -> None:
     for recipe, model, more in wanted:
         if not quantized(model, recipe).is_dir():
             bench.say(f"{model.name} as {recipe}")
-            subprocess.run(
-                [sys.executable, "-m", "service_kit.cli", "quantize", recipe, "--model", str(model), *more], check=False
-            )
+            done = subprocess.run([ANAMNESIS, "quantize", recipe, "--model", model, *more])
+            if done.returncode:
+                bench.say(f"{recipe} of {model.name}: {INCOMPLETE}")
     if not HEAD.is_dir():
         bench.say(f"no head in {HEAD}: anamnesis draft train makes one; eagle3 is left out")
 

@@ -34,9 +34,9 @@ RANKS_SECONDS = 600.0
 STAGES = ("sft_pass_before", "sft_pass_after", "general_ppl_ratio_kl", "general_ppl_ratio_nokl")
 
 
-def one_side(side: str, budget: int, steps: int) -> dict[str, float] | None:
+def one_side(side: str, budget: int, steps: int, threads: int) -> dict[str, float] | None:
     command = [sys.executable, "-m", "tests.benchmarks.trainer_step", side]
-    command += ["--model", str(MODEL), "--budget", str(budget), "--steps", str(steps)]
+    command += ["--model", str(MODEL), "--budget", str(budget), "--steps", str(steps), "--threads", str(threads)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SIDE_SECONDS, check=True)
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
@@ -46,14 +46,14 @@ def one_side(side: str, budget: int, steps: int) -> dict[str, float] | None:
     return measured
 
 
-def beside_trl(passes: int, budget: int, steps: int, console: Console) -> dict[str, float | None]:
+def beside_trl(passes: int, budget: int, steps: int, threads: int, console: Console) -> dict[str, float | None]:
     if not recorded.PATH.exists():
         console.print(f"incomplete: no recorded trajectories, {recorded.PATH.name}", highlight=False)
         return dict.fromkeys(("tok_s_ours", "tok_s_trl", "ratio", "rss_ratio"))
     measured: dict[str, list[dict[str, float]]] = defaultdict(list)
     for number in range(passes):
         for side in ("ours", "trl") if number % 2 == 0 else ("trl", "ours"):
-            found = one_side(side, budget, steps)
+            found = one_side(side, budget, steps, threads)
             console.print(f"pass {number + 1}, {side}: {found or 'incomplete'}", highlight=False)
             if found is not None:
                 measured[side].append(found)
@@ -118,10 +118,13 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--budget", type=int, default=4096, help="tokens of a micro-batch, on both sides")
+    parser.add_argument("--threads", type=int, default=2, help="of a side")
     parser.add_argument("--only-step", action="store_true", help="nothing but the step beside TRL's")
     arguments = parser.parse_args()
     console = Console()
-    figures: dict[str, Any] = beside_trl(arguments.passes, arguments.budget, arguments.steps, console)
+    figures: dict[str, Any] = beside_trl(
+        arguments.passes, arguments.budget, arguments.steps, arguments.threads, console
+    )
     if not arguments.only_step:
         figures |= measured_beside("tests.benchmarks.trainer_ingest", ("ingest_per_s",), console)
         figures["ddp_max_abs_diff"] = two_processes_beside_one(console)
