@@ -26,8 +26,8 @@ def train(
     ] = None,
     answers: Annotated[int, typer.Option(min=20, help="How many of its own answers to train and measure on.")] = 1600,
     max_new_tokens: Annotated[int, typer.Option(min=8, help="An answer's length at most.")] = 160,
-    vocabulary: Annotated[int, typer.Option(min=64, help="Size of the draft vocabulary.")] = 4096,
-    epochs: Annotated[int, typer.Option(min=1)] = 3,
+    vocabulary: Annotated[int, typer.Option(min=64, help="Size of the draft vocabulary.")] = 8192,
+    epochs: Annotated[int, typer.Option(min=1)] = 6,
     threads: Annotated[int, typer.Option(min=1)] = 2,
     seed: Annotated[int, typer.Option()] = 0,
     work_dir: Annotated[

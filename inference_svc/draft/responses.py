@@ -120,6 +120,7 @@ def generate(
     if not lacking:
         return
     engine = target()
+    file.parent.mkdir(parents=True, exist_ok=True)
     for start in range(0, len(lacking), CHUNK):
         responses = engine.answer(lacking[start : start + CHUNK])
         with file.open("a", encoding="utf-8") as out:

@@ -31,8 +31,8 @@ class DraftRun:
     prompts: tuple[Path, ...] = ()
     answers: int = 1600
     max_new_tokens: int = 160
-    vocabulary: int = 4096
-    epochs: int = 3
+    vocabulary: int = 8192
+    epochs: int = 6
     threads: int = 2
     seed: int = 0
 

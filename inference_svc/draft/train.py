@@ -28,7 +28,7 @@ from inference_svc.draft.objective import TargetEnds, objective
 
 @dataclass(frozen=True)
 class Plan:
-    epochs: int = 3
+    epochs: int = 6
     batch: int = 12
     # Steps of the training-time test.
     steps: int = 3

@@ -24,7 +24,7 @@ def prompts(count: int) -> list[Prompt]:
 
 
 def test_what_is_there_is_not_generated_again_and_a_torn_line_is(tmp_path: Path) -> None:
-    file = tmp_path / "responses.jsonl"
+    file = tmp_path / "a model" / "responses.jsonl"
     wanted = wishes(prompts(6), seed=0, limit=6)
     first: Any = Echo()
     generate(wanted[:4], file, lambda: first, lambda done, of: None)
