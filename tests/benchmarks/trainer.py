@@ -31,7 +31,11 @@ SIDE_SECONDS = 600.0
 RANKS_STEPS = 2
 RANKS_SECONDS = 600.0
 
-STAGES = ("sft_pass_before", "sft_pass_after", "general_ppl_ratio_kl", "general_ppl_ratio_nokl")
+STAGES = (
+    "sft_pass_before",
+    "sft_pass_after",
+    *(f"{probe}_ppl_ratio_{kl}" for probe in ("general", "prose", "medical") for kl in ("kl", "nokl")),
+)
 
 
 def one_side(side: str, budget: int, steps: int, threads: int) -> dict[str, float] | None:

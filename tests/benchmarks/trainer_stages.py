@@ -20,7 +20,7 @@ from gateway.watch import watch_run
 from service_kit.errors import ServiceError
 from service_kit.local_stack import LocalStack
 from service_kit.local_stack.display import Display
-from tests.benchmarks.trainer_mid_training import ratios
+from tests.benchmarks.trainer_mid_training import MEDICAL, OWN_ANSWERS, PROSE, ratios, table
 from trainer_svc.settings import TrainerSettings
 
 # Small enough for two cores: the figures are changes of one model, not its level.
@@ -49,24 +49,21 @@ PORT_OFFSET = 600
 
 
 def measure() -> dict[str, float | None]:
-    """sft_pass_before, sft_pass_after, general_ppl_ratio_kl, general_ppl_ratio_nokl, and medical_ppl_ratio_kl."""
-    figures: dict[str, float | None] = {
-        name: None
-        for name in (
-            "sft_pass_before",
-            "sft_pass_after",
-            "general_ppl_ratio_kl",
-            "general_ppl_ratio_nokl",
-            "medical_ppl_ratio_kl",
-        )
-    }
+    """The pass rates of SFT, and of mid-training perplexities after over before: `general` is of the base model's own
+    answers to general prompts, `prose` of plain prose.
+    """
+    names = [f"{probe}_ppl_ratio_{kl}" for probe in ("general", "prose", "medical") for kl in ("kl", "nokl")]
+    figures: dict[str, float | None] = dict.fromkeys(("sft_pass_before", "sft_pass_after", *names))
     if not TrainerSettings().data.is_dir():
         print("incomplete: the public data are not there")
         return figures
-    held = ratios(1.0, MID)
-    figures |= {"general_ppl_ratio_kl": held["general"], "medical_ppl_ratio_kl": held["medical"]}
-    figures["general_ppl_ratio_nokl"] = ratios(0.0, MID)["general"]
-    run = sft_run(Console())
+    console = Console()
+    found = ratios((1.0, 0.0), MID)
+    console.print(table(found))
+    for weight, kl in ((1.0, "kl"), (0.0, "nokl")):
+        for name, probe in (("general", OWN_ANSWERS), ("prose", PROSE), ("medical", MEDICAL)):
+            figures[f"{name}_ppl_ratio_{kl}"] = round(found[weight][probe], 4)
+    run = sft_run(console)
     if run.state == trainer_pb2.RUN_STATE_SUCCEEDED and run.HasField("held_out"):
         figures |= {"sft_pass_before": run.held_out.mean_before, "sft_pass_after": run.held_out.mean_after}
     else:
