@@ -70,7 +70,9 @@ async def canned(engagements: Sequence[Engagement]) -> dict[str, list[Scored]]:
         "canned": LocalPatient(Patient(None, PatientSettings())),
         "canned, no persona": patient_without(Unit.AFFECT, None, PatientSettings()),
     }
-    return {name: list(map(score, await play(patient, engagements, AT_ONCE))) for name, patient in patients.items()}
+    return {
+        name: list(map(score, await play(patient, engagements, at_once=AT_ONCE))) for name, patient in patients.items()
+    }
 
 
 async def ablations(
