@@ -1,10 +1,13 @@
-"""TRL's trainers without vLLM. Where vLLM is installed TRL imports it whole for a generation that is never used.
+"""TRL's trainers without vLLM, and without reports to MLflow's makers.
 
-That is half of a run's start. In the trainer's own image vLLM is absent and this changes nothing.
+Where vLLM is installed TRL imports it whole for a generation that is never used: half of a run's start. Where MLflow is
+installed TRL imports it too, and it would tell of its use.
 """
 
 import importlib
+import os
 
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 setattr(importlib.import_module("trl.import_utils"), "is_vllm_available", lambda min_version=None: False)  # noqa: B010
 
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer  # noqa: E402

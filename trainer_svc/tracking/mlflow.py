@@ -1,7 +1,7 @@
 """A run's figures in MLflow, without a server: `mlflow ui --backend-store-uri sqlite:///<state>/mlflow.db`.
 
 Invariant: a run of ours is one run of MLflow's, found by its tag; an incarnation that resumes goes on in it. Nothing
-leaves the machine: the store is a SQLite file, and MLflow's reports about its own use are off before it is imported.
+leaves the machine: the store is a SQLite file, and MLflow's reports about its own use are off.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.telemetry import set_telemetry_client
 from mlflow.tracking import MlflowClient
 
 from trainer_svc.figures.heldout import Measured
@@ -32,6 +33,9 @@ _FOREIGN = re.compile(r"[^\w.\- /]")
 _LONGEST_VALUE, _PARAMETERS = 6000, 100
 
 logger = logging.getLogger(__name__)
+
+# Also where another library had imported MLflow before.
+set_telemetry_client()
 
 
 class MLflow(Tracker):

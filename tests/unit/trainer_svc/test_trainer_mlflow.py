@@ -1,5 +1,8 @@
 """What people open with MLflow is what the run measured, and nothing but a file keeps it."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +75,13 @@ def test_mlflow_reports_nothing_about_its_use_and_leaves_our_traces_alone(tmp_pa
         tracker.step(figures(1))
     assert get_telemetry_client() is None
     assert trace.get_tracer_provider() is before
+
+
+@pytest.mark.parametrize("order", ["trainer_svc.learner.engine", "mlflow, trainer_svc.tracking.mlflow"])
+def test_mlflow_reports_nothing_whoever_imports_it_first(order: str) -> None:
+    code = f"import {order}\nfrom mlflow.telemetry import get_telemetry_client\nassert get_telemetry_client() is None"
+    # As in a run: MLflow keeps quiet in tests and CI by itself.
+    quiet = ("PYTEST_CURRENT_TEST", "CI", "GITHUB_ACTIONS", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")
+    environment = {name: value for name, value in os.environ.items() if name not in quiet}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
