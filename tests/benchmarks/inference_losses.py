@@ -18,8 +18,8 @@ AT_ONCE = 8
 # bfloat16 has 8 significant bits: logits between 16 and 32 come in steps of 0.125. Two steps.
 NEAR_TIE = 0.25
 SAMPLES = 512
-# The token of an answer that is tested: the first comes from the prompt's pass, the later ones from drafts.
-SAMPLED_PLACE = 2
+# The tokens of an answer that are tested: the first comes from the prompt's pass, these from drafts.
+SAMPLED_PLACES = range(1, 6)
 LEAST_EXPECTED = 8
 
 
@@ -55,13 +55,14 @@ def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
     return None if len(one) == len(other) else min(len(one), len(other))
 
 
-def sampled_distribution(engine: EngineProcess, prompt: list[int], seed: int) -> Counter[int]:
-    """Of the token at SAMPLED_PLACE, at temperature 1."""
-    counts: Counter[int] = Counter()
+def sampled_distributions(engine: EngineProcess, prompt: list[int], seed: int) -> list[Counter[int]]:
+    """Of the tokens at SAMPLED_PLACES, at temperature 1; -1 where an answer had ended."""
+    counts = [Counter[int]() for _ in SAMPLED_PLACES]
     for number in range(0, SAMPLES, 32):
-        wanted: dict[str, Any] = {"temperature": 1.0, "seed": seed + number, "max_tokens": SAMPLED_PLACE + 4}
+        wanted: dict[str, Any] = {"temperature": 1.0, "seed": seed + number, "max_tokens": SAMPLED_PLACES.stop}
         for row in engine.play([prompt] * 32, **wanted)["tokens"]:
-            counts[row[SAMPLED_PLACE] if len(row) > SAMPLED_PLACE else -1] += 1
+            for place, of_place in zip(SAMPLED_PLACES, counts, strict=True):
+                of_place[row[place] if len(row) > place else -1] += 1
     return counts
 
 

@@ -263,24 +263,16 @@ async def test_a_fragment_is_one_doctor_turn_behind_the_history() -> None:
     assert len(trajectory.segments) == 2
 
 
-async def test_a_prompt_is_scored_with_its_own_rubric() -> None:
+@pytest.mark.parametrize("source", ["rubric", "expert"])
+async def test_a_prompt_is_scored_with_its_own_rubric_or_against_the_experts(source: str) -> None:
     scorer = ScriptedScorer()
     rubric = Rubric(rubric_id="r", criteria=[Criterion(criterion_id="c", text="t", points=3)])
-    prompt = Dialogue(messages=[Message(role=ROLE_USER, content="What is angina?")])
-    context = RolloutContext(prompt=PromptContext(prompt=prompt, rubric=rubric))
-    trajectory = await player(scorer=scorer).play(request(ROLLOUT_KIND_PROMPT, context))
+    prompt = PromptContext(prompt=Dialogue(messages=[Message(role=ROLE_USER, content="What is angina?")]))
+    getattr(prompt, source).CopyFrom(rubric)
+    trajectory = await player(scorer=scorer).play(request(ROLLOUT_KIND_PROMPT, RolloutContext(prompt=prompt)))
     assert end_of(trajectory) == ("COMPLETED", [])
-    assert scorer.asked[0].rubric == rubric
-
-
-async def test_a_prompt_for_a_rubric_is_scored_against_the_experts() -> None:
-    scorer = ScriptedScorer()
-    expert = Rubric(rubric_id="r", criteria=[Criterion(criterion_id="c", text="t", points=3)])
-    prompt = Dialogue(messages=[Message(role=ROLE_USER, content="Write a rubric.")])
-    context = RolloutContext(prompt=PromptContext(prompt=prompt, expert=expert))
-    trajectory = await player(scorer=scorer).play(request(ROLLOUT_KIND_PROMPT, context))
-    assert end_of(trajectory) == ("COMPLETED", [])
-    assert scorer.asked[0].expert == expert and scorer.asked[0].WhichOneof("source") == "expert"
+    asked = scorer.asked[0]
+    assert asked.WhichOneof("source") == source and getattr(asked, source) == rubric
 
 
 async def test_a_prompt_with_both_rubrics_or_none_is_invalid() -> None:
