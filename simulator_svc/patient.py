@@ -22,6 +22,7 @@ from simulator_svc.personas.effects import Effects, effects_of
 from simulator_svc.personas.model import Level, Persona
 from simulator_svc.units.affective_unit import AffectiveUnit
 from simulator_svc.units.fact_unit import Answer, FactUnit
+from simulator_svc.units.leaving import Leaving
 from simulator_svc.units.nearest import Nearest
 from simulator_svc.units.termination_gate import TerminationGate
 from simulator_svc.units.wording import Speech
@@ -75,6 +76,7 @@ class Patient:
         self._affect = AffectiveUnit(language, settings.draft_tokens, settings.temperature)
         self._facts = facts or FactUnit()
         self._nearest = Nearest(language)
+        self._leaving = Leaving(language)
         self._settings = settings
         self._speaks = language is not None
 
@@ -96,7 +98,7 @@ class Patient:
         effects, speech = effects_of(persona), _speech(persona)
         with traced(_tracer, "simulator.respond", {"anamnesis.case_id": case.case_id}) as span:
             with traced(_tracer, "simulator.gate"):
-                ending = self._gate.decide(dialogue, case.diagnosis_names, max_doctor_turns)
+                ending = await self._gate.ends(dialogue, case.diagnosis_names, max_doctor_turns, self._leaving)
             with traced(_tracer, "simulator.fact") as chosen:
                 if ending:
                     answer = self._facts.closing(case, effects, speech, ending, random)

@@ -138,6 +138,10 @@ PATIENT = Dashboard(
                     "Endings of the Termination Gate",
                     [Query(rate("anamnesis.simulator.replies", "ending", 'ending!="none"'), "{{ending}}")],
                 ),
+                Panel(
+                    "Where the gate's rules were unsure: the model's answers",
+                    [Query(rate("anamnesis.simulator.gate.asked", "answer"), "{{answer}}")],
+                ),
             ],
         ),
     ],

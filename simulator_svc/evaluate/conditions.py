@@ -39,6 +39,9 @@ class _NeverEnds(TerminationGate):
     ) -> Ending | None:
         return None
 
+    def doubt(self, dialogue: Sequence[Turn], names: tuple[str, ...] = ()) -> Ending | None:
+        return None
+
 
 class _Unchecked(FactUnit):
     """Says the draft as it came instead of the statement, and checks nothing."""

@@ -13,11 +13,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from simulator_svc.dialogue import Ending, Speaker, Turn
+from simulator_svc.language import LanguageModel
+from simulator_svc.units.leaving import Leaving
 from simulator_svc.units.termination_gate import TerminationGate
 
 GOES_ON = "goes_on"
 # The labels know no turn limit, and three of the same make a loop.
-_GATE = TerminationGate(max_doctor_turns=1_000, loop_repeats=2)
+GATE = TerminationGate(max_doctor_turns=1_000, loop_repeats=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +78,29 @@ def load_states(path: Path) -> list[GateState]:
 
 
 def decisions(states: Iterable[GateState]) -> list[Ending | None]:
-    return [_GATE.decide(state.dialogue) for state in states]
+    """By the rules alone."""
+    return [GATE.decide(state.dialogue) for state in states]
+
+
+async def asked_decisions(states: Iterable[GateState], language: LanguageModel) -> list[Ending | None]:
+    """As the patient decides: the model is asked where the rules are unsure."""
+    leaving = Leaving(language)
+    return [await GATE.ends(state.dialogue, (), None, leaving) for state in states]
 
 
 def measure(states: Sequence[GateState]) -> GateFigures:
-    pairs = list(zip(states, decisions(states), strict=True))
-    count = Counter((state.label is not None, decided is not None) for state, decided in pairs)
+    return figures_of(states, decisions(states))
+
+
+def figures_of(states: Sequence[GateState], decided: Sequence[Ending | None]) -> GateFigures:
+    pairs = list(zip(states, decided, strict=True))
+    count = Counter((state.label is not None, ending is not None) for state, ending in pairs)
     return GateFigures(
         states=len(pairs),
         ends=count[True, True] + count[True, False],
         too_early=count[False, True],
         never=count[True, False],
-        same_reason=sum(state.label is decided for state, decided in pairs if state.label and decided),
+        same_reason=sum(state.label is ending for state, ending in pairs if state.label and ending),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from simulator_svc.dialogue import Speaker, Turn
 from simulator_svc.units.asking import offers, statements, waits
 from simulator_svc.units.diagnosing import accounts, diagnoses, explains, grants, illnesses
 from simulator_svc.units.speech_rules import FarewellRules, PlanRules, rules_of
@@ -39,6 +40,18 @@ class Acts:
     takes_leave: bool
     # It thanks for the visit, as one does at its beginning and at its end.
     thanks: bool
+
+
+def doctor_acts(dialogue: Sequence[Turn], names: tuple[str, ...]) -> list[Acts]:
+    """Of each turn of the doctor, in order."""
+    patient: list[str] = []
+    acts: list[Acts] = []
+    for turn in dialogue:
+        if turn.speaker is Speaker.PATIENT:
+            patient.append(turn.text)
+        else:
+            acts.append(acts_of(turn.text, tuple(patient), names))
+    return acts
 
 
 @lru_cache(maxsize=512)
