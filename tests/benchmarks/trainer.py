@@ -30,6 +30,8 @@ SIDE_SECONDS = 600.0
 # Steps of the same model with one process and with two.
 RANKS_STEPS = 2
 RANKS_SECONDS = 600.0
+# Of one of TRL's micro-batches; 0: as many as fit the budget.
+TRL_ROWS = (0, 1, 2, 4)
 
 STAGES = (
     "sft_pass_before",
@@ -38,8 +40,8 @@ STAGES = (
 )
 
 
-def one_side(side: str, budget: int, steps: int, threads: int) -> dict[str, float] | None:
-    command = [sys.executable, "-m", "tests.benchmarks.trainer_step", side]
+def one_side(side: str, budget: int, steps: int, threads: int, rows: int = 0) -> dict[str, float] | None:
+    command = [sys.executable, "-m", "tests.benchmarks.trainer_step", side, "--rows", str(rows)]
     command += ["--model", str(MODEL), "--budget", str(budget), "--steps", str(steps), "--threads", str(threads)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SIDE_SECONDS, check=True)
@@ -50,14 +52,24 @@ def one_side(side: str, budget: int, steps: int, threads: int) -> dict[str, floa
     return measured
 
 
+def trls_best_rows(budget: int, threads: int, console: Console) -> int:
+    """Rows of TRL's micro-batch that train the most tokens a second, of those that fit the budget; 0: all that fit."""
+    found = {rows: one_side("trl", budget, 1, threads, rows) for rows in TRL_ROWS}
+    rates = {rows: one["tokens_per_second"] for rows, one in found.items() if one is not None}
+    for rows, rate in rates.items():
+        console.print(f"TRL with {rows or 'as many as fit'} rows a micro-batch: {rate:.2f} tokens/s", highlight=False)
+    return max(rates, key=lambda rows: rates[rows], default=0)
+
+
 def beside_trl(passes: int, budget: int, steps: int, threads: int, console: Console) -> dict[str, float | None]:
     if not recorded.PATH.exists():
         console.print(f"incomplete: no recorded trajectories, {recorded.PATH.name}", highlight=False)
         return dict.fromkeys(("tok_s_ours", "tok_s_trl", "ratio", "rss_ratio"))
+    rows = trls_best_rows(budget, threads, console)
     measured: dict[str, list[dict[str, float]]] = defaultdict(list)
     for number in range(passes):
         for side in ("ours", "trl") if number % 2 == 0 else ("trl", "ours"):
-            found = one_side(side, budget, steps, threads)
+            found = one_side(side, budget, steps, threads, rows)
             console.print(f"pass {number + 1}, {side}: {found or 'incomplete'}", highlight=False)
             if found is not None:
                 measured[side].append(found)
