@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.gateway import Gateway
 from gateway.settings import GatewaySettings
-from service_kit.grpc.server import run_service, serve
+from service_kit.grpc.serving import run_service, serve
 from service_kit.settings import load_settings
 
 

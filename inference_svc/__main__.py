@@ -10,7 +10,7 @@ import grpc
 from anamnesis.inference.v1 import inference_pb2_grpc
 from inference_svc.engine.environment import configure_environment
 from inference_svc.settings import Deployment, InferenceSettings
-from service_kit.grpc.server import run_service, serve
+from service_kit.grpc.serving import run_service, serve
 from service_kit.settings import end_with, load_settings
 
 

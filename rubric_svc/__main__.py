@@ -18,7 +18,7 @@ from rubric_svc.model import Scope
 from rubric_svc.scoring import Scorer
 from rubric_svc.server import RubricServicer, register
 from rubric_svc.settings import RubricSettings
-from service_kit.grpc.server import run_service, serve
+from service_kit.grpc.serving import run_service, serve
 from service_kit.settings import load_settings
 
 

@@ -9,7 +9,7 @@ import grpc
 from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
 from anamnesis.simulator.v1 import simulator_pb2_grpc
 from service_kit.grpc.channel import open_channel
-from service_kit.grpc.server import run_service, serve
+from service_kit.grpc.serving import run_service, serve
 from service_kit.settings import load_settings
 from simulator_svc.cases.library import CaseLibrary
 from simulator_svc.language import DEPENDENCY, INFERENCE, FrozenLanguageModel

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import grpc
 
 from anamnesis.trainer.v1 import trainer_pb2, trainer_pb2_grpc
-from service_kit.grpc.server import run_service, serve
+from service_kit.grpc.serving import run_service, serve
 from service_kit.settings import load_settings
 from trainer_svc.records.database import connect
 from trainer_svc.records.runs import RunStore

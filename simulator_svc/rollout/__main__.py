@@ -16,7 +16,7 @@ from anamnesis.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from anamnesis.rubric.v1.rubric_pb2_grpc import RubricServiceStub
 from service_kit.grpc.affine import AffineReplicas
 from service_kit.grpc.channel import open_channel
-from service_kit.grpc.server import run_service, serve
+from service_kit.grpc.serving import run_service, serve
 from service_kit.kafka.consumer import EventConsumer
 from service_kit.kafka.producer import EventProducer
 from service_kit.kafka.topics import ensure_topics

@@ -14,7 +14,7 @@ from anamnesis.simulator.v1 import simulator_pb2 as pb
 from anamnesis.simulator.v1 import simulator_pb2_grpc as services
 from service_kit.errors import NotFound, ResourceExhausted
 from service_kit.grpc.channel import call_deadline, open_channel, service_error
-from service_kit.grpc.server import run_service, serve
+from service_kit.grpc.serving import run_service, serve
 from service_kit.settings import ServiceSettings, load_settings
 
 SERVICE = "anamnesis.simulator.v1.PatientSimulatorService"

@@ -95,7 +95,7 @@ def test_the_contracts_import_nothing_heavy(module: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["service_kit.grpc.server", "service_kit.grpc.channel", "service_kit.kafka.consumer", "service_kit.settings"],
+    ["service_kit.grpc.serving", "service_kit.grpc.channel", "service_kit.kafka.consumer", "service_kit.settings"],
 )
 def test_service_kit_imports_nothing_heavy(module: str) -> None:
     assert_light(f"import {module}")
