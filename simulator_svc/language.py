@@ -41,8 +41,6 @@ class LanguageModel(Protocol):
         """`pattern`: a regular expression that the whole answer matches; empty leaves it free."""
         ...
 
-    async def choose(self, messages: Sequence[ModelMessage], choices: Sequence[str]) -> list[float]: ...
-
     async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
         """One vector of unit length a text, in their order."""
         ...
@@ -98,19 +96,6 @@ class FrozenLanguageModel:
         if completion.error_reason:
             raise Unavailable(DEPENDENCY, f"{completion.error_reason}: {completion.error_message}")
         return str(completion.text)
-
-    async def choose(self, messages: Sequence[ModelMessage], choices: Sequence[str]) -> list[float]:
-        request = inference_pb2.ChooseRequest(
-            items=[inference_pb2.ChooseItem(prompt=_prompt(messages), choices=choices)], priority=self._priority
-        )
-        try:
-            response = await self._stub.Choose(request, timeout=call_deadline(self._seconds))
-        except grpc.aio.AioRpcError as error:
-            raise service_error(error, DEPENDENCY) from error
-        result = response.results[0]
-        if result.error_reason:
-            raise Unavailable(DEPENDENCY, f"{result.error_reason}: {result.error_message}")
-        return [score.probability for score in result.scores]
 
     async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
         try:

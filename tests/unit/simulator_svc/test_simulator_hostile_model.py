@@ -126,9 +126,6 @@ class Hostile:
         )
         return draft
 
-    async def choose(self, messages: Sequence[ModelMessage], choices: Sequence[str]) -> list[float]:
-        return [1 / len(choices)] * len(choices)
-
     async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
         """Every question seems to mean one fact of the case, whichever."""
         meant = self._random.randrange(len(texts))

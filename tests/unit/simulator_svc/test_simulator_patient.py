@@ -49,9 +49,6 @@ class Scripted:
         self.patterns.append(pattern)
         return self.drafts[(len(self.prompts) - 1) % len(self.drafts)]
 
-    async def choose(self, messages: Sequence[ModelMessage], choices: Sequence[str]) -> list[float]:
-        raise AssertionError("the patient does not choose yet")
-
     async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:
         return [[0.0] for _ in texts]
 
@@ -67,9 +64,6 @@ class Dead:
         stop: Sequence[str],
         pattern: str = "",
     ) -> str:
-        raise Unavailable("inference-frozen", "connection refused")
-
-    async def choose(self, messages: Sequence[ModelMessage], choices: Sequence[str]) -> list[float]:
         raise Unavailable("inference-frozen", "connection refused")
 
     async def embed(self, texts: Sequence[str]) -> list[Sequence[float]]:

@@ -148,9 +148,6 @@ class Blurting:
     async def complete(self, messages: object, **options: object) -> str:
         return " because it is migraine. "
 
-    async def choose(self, messages: object, choices: Sequence[str]) -> list[float]:
-        return [1 / len(choices)] * len(choices)
-
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         raise Unavailable("inference-frozen", "no embeddings here")
 

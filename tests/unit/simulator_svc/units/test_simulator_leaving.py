@@ -49,9 +49,6 @@ class Embeddings:
     ) -> str:
         raise NotImplementedError
 
-    async def choose(self, messages: Sequence[ModelMessage], choices: Sequence[str]) -> list[float]:
-        raise NotImplementedError
-
 
 @pytest.fixture(autouse=True)
 def one_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,9 +47,6 @@ class Embeddings:
     ) -> str:
         raise Unavailable("inference-frozen", "no drafts in this test")
 
-    async def choose(self, messages: Sequence[ModelMessage], choices: Sequence[str]) -> list[float]:
-        raise Unavailable("inference-frozen", "no choices in this test")
-
 
 def _wordings(fact_id: str) -> tuple[str, str]:
     return CASE.fact(fact_id).text, CASE.fact(fact_id).words
