@@ -26,10 +26,24 @@ from gateway.watch import plain_line
 from service_kit.errors import ServiceError
 from service_kit.local_stack import LocalStack
 from service_kit.local_stack.display import Display
-from tests.benchmarks.study import Job, Result, Step, ablation, jobs, keep, of_experiment, results, seeds_improved
+from tests.benchmarks.study import (
+    RESULTS,
+    Job,
+    Result,
+    Step,
+    ablation,
+    jobs,
+    keep,
+    of_experiment,
+    results,
+    seeds_improved,
+)
+from tests.benchmarks.study_plot import plot
 
 # Of the training reward, for the time to it.
 FIXED_REWARD = 0.2
+
+PICTURE = RESULTS.parent.parent / "figures" / "study-learning.png"
 
 
 async def play(target: str, job: Job, commit: str, console: Console) -> Result | None:
@@ -132,7 +146,9 @@ def main() -> None:
     console = Console()
     play_missing(arguments.most, arguments.only, arguments.state_dir, arguments.port_offset, console)
     found = results()
+    plot(found, PICTURE)
     console.print(table_of(found))
+    console.print(f"as a picture: {PICTURE}", highlight=False)
     console.print(
         f"to reward: seconds of training until the training reward, its mean over 3 steps, was {FIXED_REWARD}",
         highlight=False,

@@ -1,0 +1,47 @@
+"""The study of learning as a picture: what each finished run gained on held-out cases, and its curve of rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from tests.benchmarks.study import SMOOTHED_STEPS, Result, jobs, of_experiment
+
+
+def plot(found: Sequence[Result], path: Path) -> None:
+    """Left: held-out reward after less before, with its standard error, a dot a seed. Right: training reward."""
+    names = list(dict.fromkeys(job.experiment for job in jobs()))
+    figure, (gains, curves) = plt.subplots(1, 2, figsize=(11, 4.2), constrained_layout=True)
+    for place, name in enumerate(names):
+        finished = of_experiment(found, name)
+        color = f"C{place}"
+        gains.errorbar(
+            [place + 0.12 * (number - 1) for number in range(len(finished))],
+            [result.difference for result in finished],
+            yerr=[result.standard_error for result in finished],
+            fmt="o",
+            color=color,
+            capsize=3,
+        )
+        for number, result in enumerate(finished):
+            rewards = [step.reward_mean for step in result.steps]
+            smooth = [
+                sum(rewards[end - SMOOTHED_STEPS : end]) / SMOOTHED_STEPS
+                for end in range(SMOOTHED_STEPS, len(rewards) + 1)
+            ]
+            steps = range(SMOOTHED_STEPS, len(rewards) + 1)
+            curves.plot(steps, smooth, color=color, alpha=0.8, label=name if number == 0 else None)
+    gains.axhline(0, color="grey", linewidth=0.8)
+    gains.set_xticks(range(len(names)), names)
+    gains.set_title("held-out reward, after less before (one seed each, ± SE)")
+    curves.set_title(f"training reward, mean of {SMOOTHED_STEPS} steps")
+    curves.set_xlabel("step")
+    curves.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
