@@ -32,7 +32,7 @@ _ROLES = {
 
 
 class FrozenModel:
-    def __init__(self, target: str, tls: TlsSettings | None = None, *, overload: int = 64) -> None:
+    def __init__(self, target: str, tls: TlsSettings | None = None, *, overload: int = 12) -> None:
         """`overload`: the questions that the replica of a prefix may have in flight beyond the least loaded one."""
         idempotent = {"anamnesis.inference.v1.InferenceService": ["Choose", "Embed", "GenerateBatch"]}
         self._replicas = AffineReplicas(

@@ -16,8 +16,9 @@ class RubricSettings(ServiceSettings):
     generator_target: str | None = None
     """A deployment of inference_svc like the frozen one, whose model was trained to write rubrics. Unset means the
     frozen one itself."""
-    judge_spill_over: int = Field(64, ge=1)
-    """Questions that a dialogue's replica may have in flight beyond the least loaded one, before that one gets them."""
+    judge_spill_over: int = Field(12, ge=1)
+    """Questions that a dialogue's replica may have in flight beyond the least loaded one, before that one gets them: to
+    wait for another dialogue's dozen takes longer than to compute the prefix again."""
     case_store: Path | None = None
     """Directory of the case files. Without it only inline cases are answered."""
     void_share: float = Field(0.3, ge=0, le=1)

@@ -102,16 +102,19 @@ class Run:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--without-engine", action="store_true", help="memory and matchers alone")
+    parser.add_argument("--only-affinity", action="store_true", help="nothing but the two replicas' prefixes")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the stack is stopped
     console = Console(width=140)
     run = Run(console)
-    run.part("memory", lambda: memory_figures(console))
-    run.part("matchers", lambda: matchers.figures(console))
+    if not arguments.only_affinity:
+        run.part("memory", lambda: memory_figures(console))
+        run.part("matchers", lambda: matchers.figures(console))
     if not arguments.without_engine:
         with two_replicas(console) as stack:
             run.part("affinity", lambda: affinity_figures(stack, console))
-            run.part("judge", lambda: judge_figures(stack, console))
+            if not arguments.only_affinity:
+                run.part("judge", lambda: judge_figures(stack, console))
     print(f"figures: {json.dumps(run.figures)}")
     sys.exit(run.incomplete)
 
