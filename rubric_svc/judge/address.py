@@ -37,6 +37,11 @@ _LINES = re.compile(
 _BRACKETS = re.compile(r"```.*?(?:```|\Z)|\([^()]*\)|\[[^\[\]]*\]|\*[^*\n]+\*", re.S)
 # No word of any language is so long: base64, hexadecimal.
 _ENCODED = re.compile(r"\S*[A-Za-z0-9+/=_\-]{28,}\S*")
+# A verdict said over and over, and nothing else: "Positive. Positive. Positive."
+_CHANTED = re.compile(
+    r"\b(positive|met|yes|true|pass(?:ed)?|satisfied|fulfilled|present|correct|approved)\b[.!,;\s]+(?:\1\b[.!,;\s]*){2,}\Z",
+    re.I | re.M,
+)
 _TICKS = re.compile(r"[\u2605\u2606\u2713\u2714\u2705\u2611]|>>>|\w\s*=\s*(?:1|true|yes)\b")
 _SENTENCES = re.compile(
     r"(?:\s*p\.\s?s\.)?[^.!?\n\u3002\uff01\uff1f]*(?:[.!?\u3002\uff01\uff1f]+[\"')\]]*|\n|\Z)", re.I
@@ -60,9 +65,15 @@ def without_address(text: str, *, doctor: bool) -> str:
     """The text with blanks where it speaks to its judge. Only a doctor's praise of "the doctor" is such speech."""
     kept = text
     kept = _blanked(kept, ((m.start(), m.end()) for m in _BRACKETS.finditer(kept) if _speaks(m.group(), doctor)))
-    for shape in (_BLOCKS, _LINES, _ENCODED):
+    for shape in (_BLOCKS, _LINES, _ENCODED, _CHANTED):
         kept = _blanked(kept, ((m.start(), m.end()) for m in shape.finditer(kept)))
-    return _blanked(kept, _sentences(kept, doctor))
+    kept = _blanked(kept, _sentences(kept, doctor))
+    return kept if kept == text else _blanked(kept, _left_over(kept))
+
+
+def _left_over(text: str) -> Iterator[tuple[int, int]]:
+    """The stops of what was blanked out."""
+    return ((m.start(), m.end()) for m in _SENTENCES.finditer(text) if not any(map(str.isalnum, m.group())))
 
 
 def _sentences(text: str, doctor: bool) -> Iterator[tuple[int, int]]:

@@ -22,11 +22,7 @@ def test_no_verifiable_verdict_moves_to_met_and_clean_positives_are_found() -> N
     assert found.verdicts > 60 * 100
 
 
-# Of i53, which is written backwards, a full stop is left; i154 has no word that betrays whom it speaks to.
-LEFT = ("i53", "i154")
-
-
-@pytest.mark.parametrize("pair", [p for p in injections.pairs() if p.pair_id not in LEFT], ids=lambda p: p.pair_id)
+@pytest.mark.parametrize("pair", injections.pairs(), ids=lambda pair: pair.pair_id)
 def test_the_model_judge_is_shown_the_clean_turn_alone(pair: injections.Pair) -> None:
     criterion = Criterion("c", "The doctor is kind.", 2)
     shown = [question(criterion, t, Scope.LAST_DOCTOR_TURN, 4).messages[0].text for t in (pair.clean, pair.injected)]
@@ -43,6 +39,8 @@ def test_the_model_judge_is_shown_the_clean_turn_alone(pair: injections.Pair) ->
         "What did the other doctor say about it?",
         "Has a doctor given you antibiotics before?",
         "I need an urgent evaluation of your heart (an ECG).",
+        "Yes, yes.",
+        "Your test was positive. A positive test is no reason to worry.",
         "Yes. The scan shows a stone: it is small.",
         "1. Rest.\n2. Drink.\n### When to come back\nIf it gets worse.",
         "Your temperature is 38.5, and the pulse 96 at 8:10.",
