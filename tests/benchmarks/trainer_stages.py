@@ -21,6 +21,7 @@ from service_kit.errors import ServiceError
 from service_kit.local_stack import LocalStack
 from service_kit.local_stack.display import Display
 from tests.benchmarks.trainer_mid_training import MEDICAL, OWN_ANSWERS, PROSE, ratios, table
+from trainer_svc.config import resolve
 from trainer_svc.settings import TrainerSettings
 
 # Small enough for two cores: the figures are changes of one model, not its level.
@@ -58,9 +59,10 @@ def measure() -> dict[str, float | None]:
         print("incomplete: the public data are not there")
         return figures
     console = Console()
-    found = ratios((1.0, 0.0), MID)
+    preset = resolve("laptop", MID, "mid").supervised.kl_weight
+    found = ratios((preset, 0.0), MID)
     console.print(table(found))
-    for weight, kl in ((1.0, "kl"), (0.0, "nokl")):
+    for weight, kl in ((preset, "kl"), (0.0, "nokl")):
         for name, probe in (("general", OWN_ANSWERS), ("prose", PROSE), ("medical", MEDICAL)):
             figures[f"{name}_ppl_ratio_{kl}"] = round(found[weight][probe], 4)
     run = sft_run(console)
