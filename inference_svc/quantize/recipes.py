@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Recipe(StrEnum):
-    # INT8 weights per channel, INT8 activations per token (llm-compressor, rounding).
+    # INT8 weights per channel, INT8 activations per token (llm-compressor: SmoothQuant, then rounding).
     W8A8 = "w8a8"
     # INT4 weights in groups, 16-bit activations (AutoRound; GPTQ format).
     W4A16 = "w4a16"
