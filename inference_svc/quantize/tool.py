@@ -46,8 +46,8 @@ def compress(job: dict[str, Any], model: Any, blocks: torch.Tensor) -> None:
     from llmcompressor.modifiers.transform import SmoothQuantModifier, SpinQuantModifier
 
     if job["recipe"] == "w8a8":
-        # A scale a channel; GPTQ took eight times as long here and was no better. The output matrix in 8 bits too gained
-        # no speed on a CPU and cost 0.7 % of perplexity.
+        # A scale a channel; GPTQ took eight times as long here and was no better. An output matrix in 8 bits gained no
+        # speed on a CPU and cost 0.7 % of perplexity.
         rounding = QuantizationModifier(targets=["Linear"], scheme="W8A8", ignore=["lm_head"])
         steps = [SmoothQuantModifier(smoothing_strength=SMOOTHING), rounding]
     else:
