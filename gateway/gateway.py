@@ -17,7 +17,7 @@ from gateway.settings import GatewaySettings
 
 
 class Gateway:
-    """Made within the event loop that serves it. The steps are those of service_kit.grpc.server.serve."""
+    """Made within the event loop that serves it. The steps are those of service_kit.grpc.serving.serve."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         guard = Guard.of(settings)

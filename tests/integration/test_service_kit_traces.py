@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import ANY
 
+import grpc
 import pytest
 
 from service_kit.kafka.settings import KafkaSettings
 from service_kit.kafka.topics import ensure_topics
 from tests.otlp_receiver import OtlpReceiver, Span
+
+START_SECONDS = 60.0
 
 
 def free_port() -> int:
@@ -29,7 +32,7 @@ def free_port() -> int:
 
 @contextmanager
 def probe(endpoint: str, onward: str = "") -> Iterator[str]:
-    """A service in a process of its own."""
+    """A service in a process of its own, that listens: one that calls it on does not find it away."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANAMNESIS_")} | {
         "ANAMNESIS_PROBE_GRPC_PORT": str(port),
@@ -38,6 +41,8 @@ def probe(endpoint: str, onward: str = "") -> Iterator[str]:
     }
     process = subprocess.Popen([sys.executable, "-m", "tests.contract.service_kit_probe"], env=environment)
     try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            grpc.channel_ready_future(channel).result(START_SECONDS)
         yield f"127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGTERM)
