@@ -40,7 +40,7 @@ _ENCODED = re.compile(r"\S*[A-Za-z0-9+/=_\-]{28,}\S*")
 # A verdict said over and over, and nothing else: "Positive. Positive. Positive."
 _CHANTED = re.compile(
     r"\b(positive|met|yes|true|pass(?:ed)?|satisfied|fulfilled|present|correct|approved)\b[.!,;\s]+(?:\1\b[.!,;\s]*){2,}\Z",
-    re.I | re.M,
+    re.I,
 )
 _TICKS = re.compile(r"[\u2605\u2606\u2713\u2714\u2705\u2611]|>>>|\w\s*=\s*(?:1|true|yes)\b")
 _SENTENCES = re.compile(

@@ -61,13 +61,17 @@ class Result:
     def improved(self) -> bool:
         return self.difference > self.standard_error
 
+    @property
+    def smoothed(self) -> list[float]:
+        """The reward of training, each the mean of SMOOTHED_STEPS; the first is of the step of that number."""
+        rewards = [step.reward_mean for step in self.steps]
+        ends = range(SMOOTHED_STEPS, len(rewards) + 1)
+        return [sum(rewards[end - SMOOTHED_STEPS : end]) / SMOOTHED_STEPS for end in ends]
+
     def seconds_to(self, reward: float) -> float | None:
         """Until the training reward, smoothed, was as high; None if it never was."""
-        for end in range(SMOOTHED_STEPS, len(self.steps) + 1):
-            window = self.steps[end - SMOOTHED_STEPS : end]
-            if sum(step.reward_mean for step in window) / len(window) >= reward:
-                return window[-1].seconds
-        return None
+        steps = zip(self.steps[SMOOTHED_STEPS - 1 :], self.smoothed, strict=True)
+        return next((step.seconds for step, smooth in steps if smooth >= reward), None)
 
 
 def jobs() -> list[Job]:

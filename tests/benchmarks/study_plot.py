@@ -29,13 +29,8 @@ def plot(found: Sequence[Result], path: Path) -> None:
             capsize=3,
         )
         for number, result in enumerate(finished):
-            rewards = [step.reward_mean for step in result.steps]
-            smooth = [
-                sum(rewards[end - SMOOTHED_STEPS : end]) / SMOOTHED_STEPS
-                for end in range(SMOOTHED_STEPS, len(rewards) + 1)
-            ]
-            steps = range(SMOOTHED_STEPS, len(rewards) + 1)
-            curves.plot(steps, smooth, color=color, alpha=0.8, label=name if number == 0 else None)
+            steps = range(SMOOTHED_STEPS, len(result.steps) + 1)
+            curves.plot(steps, result.smoothed, color=color, alpha=0.8, label=name if number == 0 else None)
     gains.axhline(0, color="grey", linewidth=0.8)
     gains.set_xticks(range(len(names)), names)
     gains.set_title("held-out reward, after less before (one seed each, ± SE)")

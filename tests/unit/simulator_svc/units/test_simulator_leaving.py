@@ -37,16 +37,7 @@ class Embeddings:
             raise self.error
         return [self.vector for _ in texts]
 
-    async def complete(
-        self,
-        messages: Sequence[ModelMessage],
-        *,
-        max_tokens: int,
-        seed: int,
-        temperature: float,
-        stop: Sequence[str],
-        pattern: str = "",
-    ) -> str:
+    async def complete(self, messages: Sequence[ModelMessage], **options: object) -> str:
         raise NotImplementedError
 
 
