@@ -7,6 +7,9 @@ import re
 from pathlib import Path
 
 TAIL_BYTES = 64 * 1024
+LOOKED_AT = 20
+# A library's Python warning, and the line of source that is quoted below it.
+_WARNING = re.compile(r"\s|\S+\.py:\d+: \w*Warning:")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -25,8 +28,10 @@ def last_lines(path: Path, count: int) -> list[str]:
 
 
 def last_message(path: Path) -> str:
-    """What the process last said, in words: the message of a JSON line, or the line itself."""
-    for line in reversed(last_lines(path, 1)):
+    """What the process last said, in words: the message of a JSON line, or the line itself; no library's warning."""
+    for line in reversed(last_lines(path, LOOKED_AT)):
+        if _WARNING.match(line):
+            continue
         try:
             record = json.loads(line)
         except ValueError:

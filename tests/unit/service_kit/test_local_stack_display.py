@@ -47,3 +47,9 @@ def test_the_last_message_is_the_text_of_a_json_line_or_the_line_itself(tmp_path
     log.write_text("loading:  10%\rloading: 100%\n\x1b[32m42\x1b[0m\n")
     assert last_message(log) == "42"
     assert last_lines(log, 5) == ["loading: 100%", "42"]
+
+
+def test_a_librarys_warning_is_not_what_a_process_is_doing(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    log.write_text("ready to serve\n/x/lib.py:139: FutureWarning: `a` is deprecated\n  wrapper = lookup(vars(value))\n")
+    assert last_message(log) == "ready to serve"
