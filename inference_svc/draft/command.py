@@ -24,7 +24,9 @@ def train(
         list[Path] | None,
         typer.Option(help='JSON lines: {"messages": [...]} or {"prompt": text}. May be repeated. Default: built in.'),
     ] = None,
-    answers: Annotated[int, typer.Option(min=20, help="How many of its own answers to train and measure on.")] = 1600,
+    answers: Annotated[
+        int, typer.Option(min=20, help="How many of its own answers to train and measure on, at most two a prompt.")
+    ] = 1600,
     max_new_tokens: Annotated[int, typer.Option(min=8, help="An answer's length at most.")] = 160,
     vocabulary: Annotated[int, typer.Option(min=64, help="Size of the draft vocabulary.")] = 8192,
     epochs: Annotated[int, typer.Option(min=1)] = 6,

@@ -42,13 +42,20 @@ class Wish:
 
 
 def wishes(prompts: Sequence[Prompt], seed: int, limit: int) -> list[Wish]:
-    """In a shuffled order, every second one sampled; held-out prompts greedily, as acceptance is measured on them."""
+    """In a shuffled order, every second one sampled; held-out prompts greedily, as acceptance is measured on them.
+
+    A limit above the number of prompts asks those that are trained on once more, each at its other temperature.
+    """
     shuffled = list(prompts)
     random.Random(seed).shuffle(shuffled)
-    return [
+    once = [
         Wish(prompt, SAMPLED_TEMPERATURE if place % 2 and not prompt.held_out else 0.0)
-        for place, prompt in enumerate(shuffled[:limit])
+        for place, prompt in enumerate(shuffled)
     ]
+    again = [
+        Wish(wish.prompt, 0.0 if wish.temperature else SAMPLED_TEMPERATURE) for wish in once if not wish.prompt.held_out
+    ]
+    return [*once, *again][:limit]
 
 
 def read_responses(file: Path) -> Iterator[Response]:

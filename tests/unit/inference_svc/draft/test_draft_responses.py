@@ -51,3 +51,11 @@ def test_held_out_prompts_are_answered_greedily_and_others_by_turns() -> None:
     wanted = wishes(prompts(200), seed=1, limit=200)
     assert {wish.temperature for wish in wanted if wish.prompt.held_out} == {0.0}
     assert {wish.temperature for wish in wanted if not wish.prompt.held_out} == {0.0, 0.7}
+
+
+def test_more_answers_than_prompts_ask_each_at_its_other_temperature_and_held_out_ones_once() -> None:
+    few, many = wishes(prompts(200), seed=1, limit=200), wishes(prompts(200), seed=1, limit=1000)
+    assert many[:200] == few
+    training = [wish for wish in few if not wish.prompt.held_out]
+    assert [wish.prompt for wish in many[200:]] == [wish.prompt for wish in training]
+    assert len({wish.id for wish in many}) == len(many) == 200 + len(training)
