@@ -53,7 +53,7 @@ class RunView:
         self._curve: list[float] = []
         self._notices: deque[str] = deque(maxlen=_SHOWN_NOTICES)
         self._last_step = 0
-        self._progress = Progress(
+        self.progress = Progress(
             TextColumn("{task.description:<20}"), BarColumn(bar_width=40), MofNCompleteColumn(), TimeElapsedColumn()
         )
         self._phases: dict[str, TaskID] = {}
@@ -68,6 +68,8 @@ class RunView:
                 self._steps.append(event.step)
                 self._curve.append(event.step.loss if "nll" in event.step.extra else event.step.reward_mean)
                 self._last_step = event.step.step
+            case "held_out":
+                self._notices.append(held_out_text(event.held_out))
             case "notice":
                 self._notices.append(event.notice)
             case "alert":
@@ -75,10 +77,12 @@ class RunView:
 
     def _take_progress(self, progress: trainer_pb2.Progress) -> None:
         if progress.phase not in self._phases:
-            for finished in self._phases.values():  # phases follow one another: what came before is over
-                self._progress.stop_task(finished)
-            self._phases[progress.phase] = self._progress.add_task(progress.phase.replace("_", " "), total=None)
-        self._progress.update(self._phases[progress.phase], completed=progress.done, total=progress.total or None)
+            self._phases[progress.phase] = self.progress.add_task(progress.phase.replace("_", " "), total=None)
+        for phase, task in self._phases.items():  # one at a time: training goes on after an evaluation
+            if phase != progress.phase:
+                self.progress.stop_task(task)
+        self.progress.tasks[self._phases[progress.phase]].stop_time = None
+        self.progress.update(self._phases[progress.phase], completed=progress.done, total=progress.total or None)
 
     def render(self) -> RenderableType:
         elapsed = ""
@@ -89,7 +93,7 @@ class RunView:
             ("run ", "dim"), (self._run.run_id, "bold"), f"   preset {self._run.spec.preset}   ",
             (state_name(self._state), state_style(self._state)), f"   step {self._last_step}{total}{elapsed}",
         )  # fmt: skip
-        parts: list[RenderableType] = [title, self._progress]
+        parts: list[RenderableType] = [title, self.progress]
         if self._steps:
             curve = "loss" if "nll" in self._steps[-1].extra else "reward"
             parts += [step_table(list(self._steps)), Text(f"{curve} {sparkline(self._curve[-60:])}", style="cyan")]
@@ -169,11 +173,17 @@ def plain_line(event: trainer_pb2.RunEvent) -> str:
                 f"{step.length_mean:.1f}, {step.tokens_per_second:.1f} tokens/s, KL {step.mismatch_kl:.4f}, "
                 f"staleness {step.staleness:.2f}, {step.trajectories} episodes, {step.seconds:.1f} s"
             )
+        case "held_out":
+            return f"{at} {held_out_text(event.held_out)}"
         case "notice":
             return f"{at} {event.notice}"
         case "alert":
             return f"{at} ALERT {event.alert.name}: {event.alert.detail}"
     return ""
+
+
+def held_out_text(held_out: trainer_pb2.HeldOutReward) -> str:
+    return f"held out at step {held_out.step}: reward {held_out.mean:+.3f} (n = {held_out.count})"
 
 
 def state_name(state: trainer_pb2.RunState.ValueType) -> str:

@@ -44,8 +44,10 @@ class Sampling(Section):
 
 
 class Evaluation(Section):
-    """Held out, the same before and after: consultations (cases x personas) in RL 3, tasks in the stages before it."""
+    """Held out, the same each time: consultations (cases x personas) in RL 3, tasks in the stages before it."""
 
+    # Also between: after so many steps each time; 0 measures before and after alone. Nothing is trained meanwhile.
+    every_steps: int = Field(default=0, ge=0)
     cases: int = Field(default=0, ge=0)
     personas: int = Field(default=1, ge=1)
     max_doctor_turns: int = Field(default=3, ge=1, le=64)
@@ -222,6 +224,8 @@ class RunConfig(Section):
         asks = self.stage in ("rl1", "rl2") or (self.stage == "sft" and (self.data.tasks or not self.data.pairs))
         if asks and not (self.data.tasks and self.evaluation.tasks):
             raise ValueError(f"{self.stage} needs data.tasks, and evaluation.tasks of them held out")
+        if self.supervises and self.evaluation.every_steps:
+            raise ValueError(f"evaluation.every_steps is 0 in {self.stage}: it is measured before and after")
         if self.stage == "mid" and not (self.data.medical and self.data.general and self.data.maths):
             raise ValueError("mid needs data.medical, data.general and data.maths")
         if self.stage not in ("mid", "sft") and not self.lora.rank:

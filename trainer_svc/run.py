@@ -104,10 +104,11 @@ class Run:
         self.load_model()
         self.publish_weights()
         self.take_up_unfinished_requests()
-        self.evaluate("evaluating_before", self.journal.before, first=0)
+        self.evaluate("evaluating_before", self.journal.before, block=0)
         self._practise(self)
         self.write_model()
-        self.evaluate("evaluating_after", self.journal.after, first=self.plan.evaluated_count)
+        self.drop_leftovers()
+        self.evaluate("evaluating_after", self.journal.after, block=1)
         self.write_report()
 
     def load_model(self) -> None:
@@ -155,14 +156,14 @@ class Run:
         for figures in self.journal.history[self._store.steps_told(self.plan.run_id) :]:
             self.tell_step(figures)
 
-    def evaluate(self, phase: str, measurement: Measurement, first: int) -> None:
-        """Held-out cases or tasks, and general abilities; the same index asks the same before and after."""
+    def evaluate(self, phase: str, measurement: Measurement, block: int, general: bool = True) -> None:
+        """Held-out cases or tasks, and what training must not cost; the same index asks the same in every block."""
         if measurement.finished:
             return
-        if first:
-            self._drop_leftovers()
-        measurement.perplexity = self._perplexities(self.engine)
-        count = self.plan.evaluated_count
+        if general:
+            measurement.perplexity = self._perplexities(self.engine)
+        first = block * self.plan.evaluated_count
+        count = self.plan.evaluated_count if general else self.plan.held_out_count
         entries = [entry for i in range(count) for entry in self.plan.entries(EVALUATE, first + i)]
         for entry, trajectory in self.collect(phase, entries, (rollout_pb2.TERMINAL_STATE_COMPLETED,)):
             measurement.values[entry.group_index - first] = measured(trajectory)
@@ -172,10 +173,23 @@ class Run:
         measurement.finished = True
         held_out = self.plan.held_out(measurement.values)
         self._tracker.held_out(self.journal.step, held_out)
-        self.checkpoint(measures.record_held_out(held_out))
+        mean = measures.record_held_out(held_out)
+        self.checkpoint(mean)
+        if mean is not None:
+            told = {"step": self.journal.step, "mean": mean, "count": len(held_out)}
+            self._store.append_event(self.plan.run_id, "held_out", told)
+
+    def evaluate_between(self) -> None:
+        """Held-out cases or tasks at the steps that ask for it; the weights of this one are served."""
+        step, every = self.journal.step, self.config.evaluation.every_steps
+        if every and step % every == 0 and 0 < step < self.config.schedule.steps:
+            measurement = self.journal.between.setdefault(step, Measurement())
+            self.evaluate("evaluating", measurement, block=1 + step, general=False)
+            self.progress("training", step, self.config.schedule.steps)
 
     def train(self) -> None:
         if self.journal.step < self.config.schedule.steps:
+            self.evaluate_between()
             self.progress("training", self.journal.step, self.config.schedule.steps)
             try:
                 assert isinstance(self.engine, Engine)
@@ -190,7 +204,7 @@ class Run:
         from trainer_svc.figures.report import write_report
 
         self.progress("writing_report", 0, 1)
-        self._drop_leftovers()
+        self.drop_leftovers()
         journal, run_id = self.journal, self.plan.run_id
         before, after = self.plan.held_out(journal.before.values), self.plan.held_out(journal.after.values)
         held_out = compare(before, after)
@@ -200,6 +214,7 @@ class Run:
             journal.history,
             before,
             after,
+            {step: self.plan.held_out(one.values) for step, one in journal.between.items()},
             held_out,
             general,
             journal.stage,
@@ -258,6 +273,7 @@ class Run:
         self.tell_step(figures)
         self.progress("training", self.journal.step, self.config.schedule.steps)
         self._orders.check()
+        self.evaluate_between()
         return True
 
     @property
@@ -288,7 +304,7 @@ class Run:
         if asked:
             self._ask(asked)
 
-    def _drop_leftovers(self) -> None:
+    def drop_leftovers(self) -> None:
         """Training requests that no step needs any more."""
         leftovers = [Outcome(e.request_id, DROPPED, FINISHED_REASON) for e in self._ledger.outstanding(TRAIN)]
         self._groups = Groups()

@@ -39,6 +39,22 @@ class Step:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """Measured while training waited: `evaluating` is how much of `seconds` went into measuring so far."""
+
+    step: int
+    reward: float
+    # Since the first step began to wait for its trajectories, until this step's weights were served.
+    seconds: float
+    evaluating: float
+
+    @property
+    def trained(self) -> float:
+        """Seconds without those."""
+        return round(self.seconds - self.evaluating, 1)
+
+
+@dataclass(frozen=True)
 class Result:
     job: Job
     commit: str
@@ -52,6 +68,8 @@ class Result:
     untrained_before: float
     untrained_after: float
     steps: list[Step] = field(default_factory=list)
+    # Where the job measures on its way; with the last step.
+    held_out: list[HeldOut] = field(default_factory=list)
 
     @property
     def difference(self) -> float:
@@ -68,10 +86,9 @@ class Result:
         ends = range(SMOOTHED_STEPS, len(rewards) + 1)
         return [sum(rewards[end - SMOOTHED_STEPS : end]) / SMOOTHED_STEPS for end in ends]
 
-    def seconds_to(self, reward: float) -> float | None:
-        """Until the training reward, smoothed, was as high; None if it never was."""
-        steps = zip(self.steps[SMOOTHED_STEPS - 1 :], self.smoothed, strict=True)
-        return next((step.seconds for step, smooth in steps if smooth >= reward), None)
+    def reaches(self, reward: float) -> HeldOut | None:
+        """The first measurement on held-out cases that is as high; None if none was."""
+        return next((one for one in self.held_out if one.reward >= reward), None)
 
 
 def jobs() -> list[Job]:
@@ -91,6 +108,7 @@ def results(path: Path = RESULTS) -> list[Result]:
     for line in path.read_text(encoding="utf-8").splitlines():
         value = json.loads(line)
         value["job"], value["steps"] = Job(**value["job"]), [Step(**step) for step in value["steps"]]
+        value["held_out"] = [HeldOut(**one) for one in value.get("held_out", [])]
         found.append(Result(**value))
     return found
 

@@ -34,7 +34,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Plan:
-    """What each group of a run asks for. Held-out group i is asked as group i before training, as count + i after.
+    """What each group of a run asks for. Held-out group i is asked as group i before training, as count + i after,
+    and as (1 + step) * count + i between.
 
     What is held out is the stage's own (consultations, or tasks), and after it the tasks of general abilities.
     """

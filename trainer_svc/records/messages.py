@@ -84,6 +84,8 @@ def event_message(event: Event) -> trainer_pb2.RunEvent:
             message.progress.CopyFrom(trainer_pb2.Progress(**event.payload))
         case "step":
             message.step.CopyFrom(trainer_pb2.StepMetrics(**event.payload))
+        case "held_out":
+            message.held_out.CopyFrom(trainer_pb2.HeldOutReward(**event.payload))
         case "notice":
             message.notice = event.payload["notice"]
         case "alert":

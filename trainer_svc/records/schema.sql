@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS events (
   run_id TEXT NOT NULL REFERENCES runs (run_id),
   sequence INTEGER NOT NULL,
   at REAL NOT NULL,
-  kind TEXT NOT NULL,                  -- state | progress | step | notice
+  kind TEXT NOT NULL,                  -- state | progress | step | held_out | notice | alert
   payload TEXT NOT NULL,               -- JSON
   PRIMARY KEY (run_id, sequence)
 ) WITHOUT ROWID;

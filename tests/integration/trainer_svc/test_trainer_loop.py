@@ -1,6 +1,8 @@
 """Whole runs over a real broker, in real processes: the account, the crash, the resume, the orders."""
 
 import asyncio
+import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,9 +11,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from anamnesis.common.v1 import rollout_pb2
 from service_kit.errors import FailedPrecondition, InvalidArgument, NotFound
 from tests.integration.trainer_svc.trainer_world import World, completed, troubled
 from tests.tiny_llama import tiny_model
+from trainer_svc.learner.checkpoint import Checkpoints
 from trainer_svc.records.runs import RunRecord, State
 
 SPEC = {
@@ -89,6 +93,42 @@ async def test_a_run_trains_measures_publishes_and_accounts_for_every_request(wo
     for one, other in zip(merged.parameters(), adapted.parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-2)  # the merged weights are those that were served, in bfloat16
     assert not all(map(torch.equal, merged.parameters(), tiny_model().parameters()))
+
+
+async def test_held_out_cases_are_measured_on_the_way_and_a_crash_in_between_changes_nothing(world: World) -> None:
+    spec = SPEC | {"evaluation.every_steps": "1", "schedule.max_staleness": "1"}
+    asked, dead = threading.Event(), threading.Event()
+
+    def answer(request: rollout_pb2.RolloutRequest) -> list[rollout_pb2.Trajectory]:
+        if request.request_id == "between/evaluate/7/0":
+            asked.set()
+            dead.wait(60)
+        return troubled(request)
+
+    world.worker.answer = answer
+    await world.training.start("smoke", spec, 5, "between")
+    # Held-out cases 0 and 1 at step 2 are groups 6 and 7: it dies while it waits for one of them.
+    await world.until("between", lambda record: asked.is_set())
+    world.kill("between")
+    assert (await world.ended("between")).state == State.INTERRUPTED
+    dead.set()
+    await world.training.resume("between")
+    record = await world.ended("between")
+    assert (record.state, record.error, record.step) == (State.SUCCEEDED, "", 4)
+    accounts = {account.purpose: account for account in world.training.ledger("between")}
+    assert all(account.balances() and not account.outstanding for account in accounts.values())
+    assert accounts["evaluate"].used == 2 * 5
+    told = [e.payload for e in world.store.events_after("between", 0) if e.kind == "held_out"]
+    assert [one["step"] for one in told] == [0, 1, 2, 3, 4]
+    requests = {request.request_id: request for request in world.worker.seen}
+    for block in range(5):
+        before, then = requests["between/evaluate/1/0"], requests[f"between/evaluate/{2 * block + 1}/0"]
+        assert (before.seed, before.context) == (then.seed, then.context)
+    summary = json.loads((world.settings.run_directory("between") / "report" / "summary.json").read_text())
+    assert summary["held_out_by_step"] == {str(one["step"]): pytest.approx(one["mean"]) for one in told}
+    best = Checkpoints(world.settings.run_directory("between") / "checkpoints", 2).best()
+    assert best is not None
+    assert best.state["journal"]["step"] == max(told, key=lambda one: (one["mean"], one["step"]))["step"]
 
 
 @pytest.mark.slow

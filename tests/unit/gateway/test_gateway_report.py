@@ -156,7 +156,8 @@ def test_every_kind_of_event_has_a_plain_line_and_fits_the_table() -> None:
         trainer_pb2.RunEvent(sequence=2, progress=trainer_pb2.Progress(phase="evaluating_before", done=3, total=24)),
         trainer_pb2.RunEvent(sequence=3, step=trainer_pb2.StepMetrics(step=1, reward_mean=0.25, tokens_per_second=31)),
         trainer_pb2.RunEvent(sequence=4, notice="weights [v1] are served"),
-        trainer_pb2.RunEvent(sequence=5),
+        trainer_pb2.RunEvent(sequence=5, held_out=trainer_pb2.HeldOutReward(step=2, mean=0.125, count=24)),
+        trainer_pb2.RunEvent(sequence=6),
     ]
     view = RunView(trainer_pb2.Run(run_id="r1", total_steps=12))
     lines = []
@@ -168,13 +169,22 @@ def test_every_kind_of_event_has_a_plain_line_and_fits_the_table() -> None:
     assert "reward +0.250" in lines[2]
     assert "31.0 tokens/s" in lines[2]
     assert lines[3].endswith("weights [v1] are served")
-    assert lines[4] == ""
+    assert lines[4].endswith("held out at step 2: reward +0.125 (n = 24)")
+    assert lines[5] == ""
     console = Console(file=io.StringIO(), width=140)
     console.print(view.render())
     assert isinstance(console.file, io.StringIO)
     table = console.file.getvalue()
-    for part in ("r1", "running", "evaluating before", "3/24", "+0.250", "weights [v1] are served", "1/12"):
+    for part in ("r1", "running", "evaluating before", "3/24", "+0.250", "weights [v1] are served", "1/12", "+0.125"):
         assert part in table
+
+
+def test_training_goes_on_in_the_table_after_an_evaluation_on_its_way() -> None:
+    view = RunView(trainer_pb2.Run(run_id="r1", total_steps=4))
+    for phase, done in (("training", 0), ("training", 2), ("evaluating", 0), ("evaluating", 3), ("training", 2)):
+        view.take(trainer_pb2.RunEvent(progress=trainer_pb2.Progress(phase=phase, done=done, total=4)))
+    training, evaluating = view.progress.tasks
+    assert training.stop_time is None and evaluating.stop_time is not None
 
 
 def test_small_words_for_numbers() -> None:

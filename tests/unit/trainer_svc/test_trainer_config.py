@@ -47,6 +47,7 @@ def test_an_override_has_the_type_of_its_setting() -> None:
         ("objective.mask_ratio", "1.1"),
         ("objective.kl_to_reference", "-0.1"),
         ("devices.processes", "0"),
+        ("evaluation.every_steps", "-1"),
         ("devices.sharding", '"tensor"'),
     ],
 )
@@ -54,6 +55,11 @@ def test_a_wrong_override_is_refused_by_its_name(name: str, value: str) -> None:
     with pytest.raises(BadOverride) as refused:
         resolve("demo", {"sampling.max_tokens": "32", name: value})
     assert name.startswith(refused.value.name)
+
+
+def test_a_stage_without_steps_of_rewards_is_not_measured_on_its_way() -> None:
+    with pytest.raises(BadOverride, match=r"evaluation\.every_steps"):
+        resolve("laptop", {"evaluation.every_steps": "2"}, "sft")
 
 
 def test_an_unknown_preset_is_unknown() -> None:
