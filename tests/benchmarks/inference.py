@@ -1,8 +1,8 @@
 """`make bench-inference`: quantization and speculation beside plain bf16, Hugging Face and llama.cpp, on this machine.
 
-The stages: speed (alternating passes), losses of speculation, perplexity of quantizations on a checkpoint trained here,
-gRPC beside the engine, weight updates under load. A stage that does not fit into the time is `incomplete`. Answers are
-greedy, on built-in clinical prompts whose subjects no draft head was trained on.
+The stages: speed (alternating passes), a profile of one step, losses of speculation, perplexity of quantizations on a
+checkpoint trained here, gRPC beside the engine, weight updates under load. A stage that does not fit into the time is
+`incomplete`. Answers are greedy, on built-in clinical prompts whose subjects no draft head was trained on.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from rich.table import Table
 from inference_svc.draft.prompts import built_in_prompts
 from inference_svc.engine.arguments import engine_dtype
 from tests.benchmarks import inference_losses as losses
+from tests.benchmarks import inference_profile as profiles
 from tests.benchmarks.inference_checkpoint import fine_tune, read_dialogues
 from tests.benchmarks.inference_speed import (
     BATCHES,
@@ -84,6 +86,8 @@ class Bench:
     deadline: float
     console: Console = field(default_factory=lambda: Console(width=120))
     figures: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(KEYS, INCOMPLETE))
+    # After the first, of each engine at batch 1, from the speed stage.
+    token_ms: dict[str, float] = field(default_factory=dict)
 
     def remaining(self) -> float:
         return self.deadline - time.monotonic()
@@ -173,6 +177,11 @@ def show(bench: Bench, measured: Measured) -> None:
             f"{row['rss_mb']:.0f}",
         )
     bench.console.print(table)
+    bench.token_ms = {
+        name: 1000 * statistics.mean(passes.gaps)
+        for (name, size), passes in measured.items()
+        if size == 1 and passes.gaps
+    }
     for batch in (1, 32):
         rates = {name: passes.rate for (name, size), passes in measured.items() if size == batch and passes.rates}
         ours = {name: rate for name, rate in rates.items() if name.startswith("vllm") and name != PLAIN}
@@ -230,6 +239,19 @@ def lossless(bench: Bench) -> None:
         bench.console.print(f"fp32: prompt {one.prompt} differs at token {one.place}, margin {one.margin:.6f}")
     bench.console.print(f"fp32, greedy: {len(prompts) - len(found)} of {len(prompts)} answers are identical")
     bench.figures["lossless_fp32"] = not found
+
+
+def profiled(bench: Bench) -> None:
+    """Where a token's time goes: plain bf16, and the best at batch 1."""
+    prompts, found = held_out_prompts(), {}
+    chosen = [spec for spec in specs(bench) if spec.command == VLLM and spec.name in (PLAIN, BEST)]
+    for spec in chosen:
+        found[spec.name] = profiles.profile(spec.job, prompts, RESULTS / f"profile-{spec.name.replace(' ', '-')}.log")
+    weights = {spec.name: profiles.weight_bytes(Path(spec.job["model"])) for spec in chosen}
+    if gguf := shipped_gguf():
+        weights[LLAMA] = profiles.weight_bytes(gguf)
+    bench.console.print(profiles.parts_table(found))
+    bench.console.print(profiles.bounds_table(weights, bench.token_ms, found))
 
 
 def perplexities(bench: Bench) -> None:
@@ -319,6 +341,7 @@ STAGES: dict[str, tuple[Callable[[Bench], None], float]] = {
     "prepare": (prepare, 1),
     "perplexities": (perplexities, 0),
     "speed": (speed, 5),
+    "profile": (profiled, 2),
     "lossless": (lossless, 4),
     "grpc": (services, 4),
     "updates": (updates, 3),

@@ -26,29 +26,41 @@ def resident_mb() -> float:
     return sum(process.memory_info().rss for process in (me, *me.children(recursive=True))) / 1e6
 
 
+def engine_arguments(job: dict[str, Any]) -> dict[str, Any]:
+    """Of vLLM, for every benchmark of an engine alone."""
+    return {
+        "model": job["model"],
+        "dtype": job["dtype"],
+        "enforce_eager": job["eager"],
+        "speculative_config": job["speculation"],
+        "max_model_len": 1024,
+        "max_num_seqs": 32,
+        "kv_cache_memory_bytes": 2**29 if job["dtype"] != "float32" else 2**30,
+        "distributed_executor_backend": "uni",
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": 4096,
+        # No peer has one between prompts.
+        "enable_prefix_caching": False,
+        "generation_config": "vllm",
+        "disable_log_stats": True,
+    }
+
+
+def begin_again_with_environment(module: str, threads: int) -> None:
+    """What the engine needs of its environment: LD_PRELOAD takes effect in a process that begins with it."""
+    if os.environ.get("BENCH_ENGINE") == "ready":
+        return
+    configure_environment(InferenceSettings(state_dir=Path(".anamnesis"), threads=threads))
+    os.environ["BENCH_ENGINE"] = "ready"
+    os.execv(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]])
+
+
 class VllmEngine:
     def __init__(self, job: dict[str, Any]) -> None:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self._llm = AsyncLLM.from_engine_args(
-            AsyncEngineArgs(
-                model=job["model"],
-                dtype=job["dtype"],
-                enforce_eager=job["eager"],
-                speculative_config=job["speculation"],
-                max_model_len=1024,
-                max_num_seqs=32,
-                kv_cache_memory_bytes=2**29 if job["dtype"] != "float32" else 2**30,
-                distributed_executor_backend="uni",
-                enable_chunked_prefill=False,
-                max_num_batched_tokens=4096,
-                # No peer has one between prompts.
-                enable_prefix_caching=False,
-                generation_config="vllm",
-                disable_log_stats=True,
-            )
-        )
+        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(job)))
         self._requests = 0
 
     async def play(self, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -125,9 +137,5 @@ async def main(job: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     job = json.loads(sys.argv[1])
-    if "ready" not in os.environ.get("BENCH_ENGINE", ""):
-        configure_environment(InferenceSettings(state_dir=Path(".anamnesis"), threads=job["threads"]))
-        # LD_PRELOAD takes effect in a process that begins with it.
-        os.environ["BENCH_ENGINE"] = "ready"
-        os.execv(sys.executable, [sys.executable, "-m", "tests.benchmarks.inference_engines.vllm_engine", sys.argv[1]])
+    begin_again_with_environment("tests.benchmarks.inference_engines.vllm_engine", job["threads"])
     asyncio.run(main(job))
