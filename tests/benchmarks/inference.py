@@ -100,13 +100,14 @@ def specs(bench: Bench) -> list[EngineSpec]:
     dtype = engine_dtype("auto", True)
     eagle = {"method": "eagle3", "model": str(HEAD), "num_speculative_tokens": bench.drafted}
     ngram = {"method": "ngram", "num_speculative_tokens": bench.drafted, "prompt_lookup_max": 4, "prompt_lookup_min": 2}
-    w8a8, w4a16 = quantized(BASE, "w8a8"), quantized(trained(), "w4a16")
+    w8a8, w4a16 = quantized(BASE, "w8a8"), quantized(BASE, "w4a16")
     candidates: list[tuple[str, Path, dict[str, Any] | None]] = [
         (PLAIN, BASE, None),
         ("vllm w8a8", w8a8, None),
         ("vllm w4a16", w4a16, None),
         ("vllm bf16 + ngram", BASE, ngram),
         ("vllm bf16 + eagle3", BASE, eagle),
+        ("vllm w4a16 + eagle3", w4a16, eagle),
         (BEST, w8a8, eagle),
     ]
     found = [
@@ -274,10 +275,11 @@ def prepare(bench: Bench) -> None:
     held_out.write_text("\n\n".join(validation), encoding="utf-8")
     calibration = RESULTS / "calibration.txt"
     calibration.write_text("\n\n".join(training[:150]), encoding="utf-8")
-    wanted: list[tuple[str, Path, Sequence[str]]] = [("w8a8", BASE, ())]
+    iterations = ("--iterations", str(bench.iterations))
+    wanted: list[tuple[str, Path, Sequence[str]]] = [("w8a8", BASE, ()), ("w4a16", BASE, iterations)]
     if trained().is_dir():
         texts = ("--held-out", str(held_out), "--dialogues", str(calibration))
-        wanted += [("w8a8", trained(), texts), ("w4a16", trained(), (*texts, "--iterations", str(bench.iterations)))]
+        wanted += [("w8a8", trained(), texts), ("w4a16", trained(), (*texts, *iterations))]
     for recipe, model, more in wanted:
         if not quantized(model, recipe).is_dir():
             bench.say(f"{model.name} as {recipe}")
