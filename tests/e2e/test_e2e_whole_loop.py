@@ -54,7 +54,7 @@ async def test_plots_and_checkpoint_lie_where_the_run_says(smoke_run: FinishedRu
     assert all(Path(path).stat().st_size > 0 for path in smoke_run.run.plot_paths)
     tensors = list(Path(smoke_run.run.checkpoint_path).rglob("*.safetensors"))
     assert tensors
-    with safe_open(tensors[0], "pt") as opened:  # type: ignore[no-untyped-call]
+    with safe_open(tensors[0], "pt") as opened:
         assert list(opened.keys())
     assert not [*Path(smoke_run.run.checkpoint_path).rglob("*.pkl"), *Path(smoke_run.run.checkpoint_path).rglob("*.pt")]
 

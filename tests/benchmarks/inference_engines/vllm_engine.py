@@ -23,7 +23,7 @@ def resident_mb() -> float:
     import psutil
 
     me = psutil.Process()
-    return sum(process.memory_info().rss for process in (me, *me.children(recursive=True))) / 1e6
+    return float(sum(process.memory_info().rss for process in (me, *me.children(recursive=True))) / 1e6)
 
 
 def engine_arguments(job: dict[str, Any]) -> dict[str, Any]:

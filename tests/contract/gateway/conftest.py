@@ -46,7 +46,7 @@ class RunningGateway:
     gateway: Gateway
 
     def client(self, api_key: str | None = None, **limits: float) -> AnamnesisClient:
-        return AnamnesisClient(self.target, api_key, **limits)
+        return AnamnesisClient(self.target, api_key, ca=None, **limits)
 
     def openai(self, api_key: str = "not-needed") -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(base_url=f"{self.rest_url}/v1", api_key=api_key, max_retries=0, timeout=20.0)

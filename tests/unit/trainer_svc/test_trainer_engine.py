@@ -145,6 +145,7 @@ def dialogues() -> list[Group]:
 def read_slowly(ours: ImprovedGRPOTrainer, groups: Sequence[Group]) -> torch.Tensor:
     """-J row by row and token by token, each row alone in a plain pass."""
     objective, total = ours.objective, torch.zeros(())
+    assert objective.ratio_bound is not None
     for group in groups:
         mean = sum(sample.reward for sample in group.samples) / len(group.samples)
         for sample in group.samples:

@@ -82,7 +82,7 @@ def test_only_questions_on_which_the_labellers_meet_are_asked(tmp_path: Path) ->
     found, agreement = read_labels(file)
     by_text = {question.text: question for question in found["a"]}
     assert set(by_text) == {"Both?", "Neither?", "One?"}
-    assert by_text["Both?"].calls_for == {"x"} and by_text["Both?"].may_state == {"x", "y"}
+    assert by_text["Both?"].calls_for == {"x"} and by_text["Both?"].may_state == frozenset({"x", "y"})
     assert agreement == 0.5
 
 

@@ -13,6 +13,7 @@ from simulator_svc.dialogue import Ending, Speaker, Turn
 from simulator_svc.language import ModelMessage
 from simulator_svc.units import leaving
 from simulator_svc.units.leaving import Head, Leaving, read_head
+from simulator_svc.units.speech_acts import doctor_acts
 from simulator_svc.units.termination_gate import TerminationGate
 
 GATE = TerminationGate(max_doctor_turns=4, loop_repeats=2)
@@ -82,7 +83,7 @@ async def test_a_flood_is_cut_before_it_is_embedded() -> None:
 
 def test_the_head_that_is_shipped_knows_what_the_rules_hear_and_its_encoders_vectors() -> None:
     head = read_head(leaving.HEAD)
-    assert set(head.heard) == set(leaving.heard(leaving.doctor_acts(UNSURE, ())))
+    assert set(head.heard) == set(leaving.heard(doctor_acts(UNSURE, ())))
     assert len(head.doctor) == len(head.before) == 384
     assert 0.5 < head.threshold < 1
 
