@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from anamnesis.common.v1 import rollout_pb2
+from service_kit.allocator import keep_freed_memory
 from service_kit.errors import ServiceError
 from service_kit.kafka.consumer import EventConsumer
 from service_kit.kafka.producer import EventProducer
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True, help="the server's process id; the run ends with it")
     arguments = parser.parse_args()
     die_with(arguments.parent)
+    keep_freed_memory()
     settings = load_settings(TrainerSettings, "trainer")
     configure_logging("trainer", settings.log_level)
     telemetry = configure_telemetry("trainer", settings.otlp_endpoint)

@@ -42,6 +42,7 @@ def main() -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
+    from service_kit.allocator import keep_freed_memory
     from tests.benchmarks.recorded import load_groups
     from trainer_svc.config import resolve
     from trainer_svc.learner.batches import Group, rows_of
@@ -49,6 +50,7 @@ def main() -> None:
     from trainer_svc.learner.trainer import StepResult
     from trainer_svc.learner.trl_engine import GRPOConfig, GRPOTrainer
 
+    keep_freed_memory()  # as the trainer's process does; TRL gains by it too
     torch.set_num_threads(arguments.threads)
     groups = load_groups()
     per_group = len(groups[0].samples)
