@@ -49,6 +49,7 @@ ANAMNESIS = Path(sys.executable).with_name("anamnesis")
 TOOLS = Path(".venv-quantize/bin/python")
 VLLM = (sys.executable, "-m", "tests.benchmarks.inference_engines.vllm_engine")
 PLAIN = "vllm bf16"
+W8A8 = "vllm w8a8"
 BEST = "vllm w8a8 + eagle3"
 LLAMA = "llama.cpp q4_1"
 INCOMPLETE = "incomplete"
@@ -103,7 +104,7 @@ def specs(bench: Bench) -> list[EngineSpec]:
     w8a8, w4a16 = quantized(BASE, "w8a8"), quantized(BASE, "w4a16")
     candidates: list[tuple[str, Path, dict[str, Any] | None]] = [
         (PLAIN, BASE, None),
-        ("vllm w8a8", w8a8, None),
+        (W8A8, w8a8, None),
         ("vllm w4a16", w4a16, None),
         ("vllm bf16 + ngram", BASE, ngram),
         ("vllm bf16 + eagle3", BASE, eagle),
@@ -243,16 +244,16 @@ def lossless(bench: Bench) -> None:
 
 
 def profiled(bench: Bench) -> None:
-    """Where a token's time goes: plain bf16, and the best at batch 1."""
+    """Where a step's time goes: of plain bf16, of W8A8 and of the best at batch 1."""
     prompts, found = held_out_prompts(), {}
-    chosen = [spec for spec in specs(bench) if spec.command == VLLM and spec.name in (PLAIN, BEST)]
+    chosen = [spec for spec in specs(bench) if spec.command == VLLM and spec.name in (PLAIN, W8A8, BEST)]
     for spec in chosen:
         found[spec.name] = profiles.profile(spec.job, prompts, RESULTS / f"profile-{spec.name.replace(' ', '-')}.log")
     weights = {spec.name: profiles.weight_bytes(Path(spec.job["model"])) for spec in chosen}
     if gguf := shipped_gguf():
         weights[LLAMA] = profiles.weight_bytes(gguf)
     bench.console.print(profiles.parts_table(found))
-    bench.console.print(profiles.bounds_table(weights, bench.token_ms, found))
+    bench.console.print(profiles.bounds_table(weights, bench.token_ms, found[PLAIN][1]))
 
 
 def perplexities(bench: Bench) -> None:

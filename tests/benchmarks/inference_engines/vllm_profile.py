@@ -1,10 +1,10 @@
-"""Where the time of one step goes in a vLLM engine at batch 1, in a process of its own that ends with the answer.
+"""Where the time of a step goes in a vLLM engine, by batch, in a process of its own that ends with the answer.
 
 The engine's core runs in this process and its methods are timed from outside; what a second process adds is therefore
 the difference to the engine as it is served. Prints a line of JSON: milliseconds a step by part, tokens a step, and
 what the machine can do: the bytes that it reads in a second, and the time that torch takes for the same matrices alone.
 
-    python -m tests.benchmarks.inference_engines.vllm_profile '{"model": ..., "prompts": [[...]], "tokens": 64, ...}'
+    python -m tests.benchmarks.inference_engines.vllm_profile '{"model": ..., "batches": [[[...]]], "tokens": 64, ...}'
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tests.benchmarks.inference_engines.vllm_engine import begin_again_with_environment, engine_arguments
@@ -45,7 +45,8 @@ class Stopwatch:
         setattr(owner, name, timed)
 
 
-def profile(job: dict[str, Any]) -> dict[str, Any]:
+def profile(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of each batch of prompts by itself, played twice: the first time warms up."""
     from vllm import SamplingParams
     from vllm.engine.arg_utils import EngineArgs
     from vllm.inputs.engine import tokens_input
@@ -67,37 +68,47 @@ def profile(job: dict[str, Any]) -> dict[str, Any]:
     if job["speculation"]:
         watch.wrap(runner, "propose_draft_token_ids", "drafting")
     parameters = SamplingParams(temperature=0.0, max_tokens=job["tokens"], ignore_eos=True, detokenize=False)
-    steps = tokens = 0
-    for number, prompt in enumerate([job["prompts"][0], *job["prompts"]]):
-        engine.add_request(str(number), tokens_input(prompt), parameters)
-        said = 0
-        while not said:
-            said = _said(engine.step())
-        watch.running = number > 0  # the first answer warms up
+
+    def play(prompts: Sequence[list[int]], name: str) -> tuple[int, int]:
+        """Steps and tokens after every sequence had its first; these alone are timed."""
+        for place, prompt in enumerate(prompts):
+            engine.add_request(f"{name}/{place}", tokens_input(prompt), parameters)
+        said: dict[str, int] = {}
+        while len(said) < len(prompts):
+            said |= _said(engine.step())
+        first, steps = sum(said.values()), 0
+        watch.seconds.clear()
+        watch.running = True
         while engine.has_unfinished_requests():
-            done = _said(engine.step())
-            if watch.running:
-                steps += 1
-                tokens += max(0, done - said)
-            said = max(said, done)
+            said |= _said(engine.step())
+            steps += 1
         watch.running = False
-    inside = {part: watch.seconds[part] for part in INSIDE if part in watch.seconds}
-    parts = {
-        **inside,
-        "Python around the model": watch.seconds["executor"] - sum(inside.values()),
-        "scheduler": watch.seconds["scheduler"],
-        "the engine's loop": watch.seconds["whole"] - watch.seconds["executor"] - watch.seconds["scheduler"],
-    }
+        return steps, sum(said.values()) - first
+
+    found = []
+    able = machine(job["model"])
+    for number, prompts in enumerate(job["batches"]):
+        play(prompts, f"{number}/warm-up")
+        steps, tokens = play(prompts, f"{number}")
+        milliseconds = {part: 1000 * seconds / steps for part, seconds in parts_of(watch.seconds).items()}
+        found.append({"step_ms": milliseconds, "tokens_per_step": tokens / steps, **able})
+    return found
+
+
+def parts_of(seconds: Mapping[str, float]) -> dict[str, float]:
+    """What was timed, as parts that add up to the whole."""
+    inside = {part: seconds[part] for part in INSIDE if part in seconds}
     return {
-        "step_ms": {part: 1000 * seconds / steps for part, seconds in parts.items()},
-        "tokens_per_step": tokens / steps,
-        **machine(job["model"]),
+        **inside,
+        "Python around the model": seconds["executor"] - sum(inside.values()),
+        "scheduler": seconds["scheduler"],
+        "the engine's loop": seconds["whole"] - seconds["executor"] - seconds["scheduler"],
     }
 
 
-def _said(outputs: Sequence[Any]) -> int:
-    """Tokens of the one request so far; 0 where this step had none."""
-    return max((len(output.outputs[0].token_ids) for output in outputs), default=0)
+def _said(outputs: Sequence[Any]) -> dict[str, int]:
+    """Tokens so far of each request that this step had something of."""
+    return {output.request_id: len(output.outputs[0].token_ids) for output in outputs}
 
 
 def machine(model: str) -> dict[str, float]:
