@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from anamnesis.common.v1 import rollout_pb2
-from service_kit.allocator import keep_freed_memory
 from service_kit.errors import ServiceError
 from service_kit.kafka.consumer import EventConsumer
 from service_kit.kafka.producer import EventProducer
@@ -52,13 +51,14 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     # Threads that wait must not spin: the engines need the same cores. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Large tensors come and go: in huge pages they cost a few page faults in place of hundreds of thousands.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     parser = argparse.ArgumentParser(prog="trainer_svc.process")
     parser.add_argument("--run-id", required=True)
     parser.add_argument("--incarnation", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True, help="the server's process id; the run ends with it")
     arguments = parser.parse_args()
     die_with(arguments.parent)
-    keep_freed_memory()
     settings = load_settings(TrainerSettings, "trainer")
     configure_logging("trainer", settings.log_level)
     telemetry = configure_telemetry("trainer", settings.otlp_endpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,8 @@ def train(
     ] = Path(".anamnesis/draft"),
 ) -> None:
     """Train an EAGLE-3 head on the model's own answers to clinical prompts, in the form that vLLM loads."""
+    # Large tensors come and go: in huge pages they cost a few page faults in place of hundreds of thousands.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     from inference_svc.draft.prompts import BadPrompts
     from inference_svc.draft.run import DraftRun, GenerationFailed, table, train_draft
     from inference_svc.draft.train import OtherPlan

@@ -18,7 +18,6 @@ from typing import Any
 from inference_svc.draft.responses import Response, read_responses
 from inference_svc.engine.environment import configure_environment
 from inference_svc.settings import InferenceSettings
-from service_kit.allocator import keep_freed_memory
 
 MEASURED_STEPS = 5
 
@@ -105,7 +104,6 @@ def train_draft(run: DraftRun, stage: Callable[[str], Any]) -> DraftReport:
     from inference_svc.draft.train import Plan, Progress, Trainer
     from inference_svc.draft.vocabulary import most_used
 
-    keep_freed_memory()
     torch.set_num_threads(run.threads)
     torch.manual_seed(run.seed)
     target = AutoModelForCausalLM.from_pretrained(run.model, dtype=torch.bfloat16)

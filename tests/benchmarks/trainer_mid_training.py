@@ -20,7 +20,6 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from service_kit.allocator import keep_freed_memory
 from tests.benchmarks.own_answers import general_prompts, own_answers
 from trainer_svc.config import resolve
 from trainer_svc.figures.perplexity import perplexities
@@ -39,7 +38,6 @@ PROSE, OWN_ANSWERS, MEDICAL = "general", "own_answers", "medical"
 def ratios(kl_weights: Sequence[float], overrides: dict[str, str]) -> dict[float, dict[str, float]]:
     """After over before, by probe, for each weight of the KL."""
     settings = TrainerSettings()
-    keep_freed_memory()
     torch.set_num_threads(settings.threads)
     tokenizer = AutoTokenizer.from_pretrained(settings.model_path())
     config = resolve("laptop", overrides, "mid")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import tempfile
 import time
@@ -39,10 +40,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=0, help="of one of TRL's micro-batches; 0: what the budget allows")
     arguments = parser.parse_args()
 
+    # As the trainer's process has it; TRL gains by it too.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
-    from service_kit.allocator import keep_freed_memory
     from tests.benchmarks.recorded import load_groups
     from trainer_svc.config import resolve
     from trainer_svc.learner.batches import Group, rows_of
@@ -50,7 +52,6 @@ def main() -> None:
     from trainer_svc.learner.trainer import StepResult
     from trainer_svc.learner.trl_engine import GRPOConfig, GRPOTrainer
 
-    keep_freed_memory()  # as the trainer's process does; TRL gains by it too
     torch.set_num_threads(arguments.threads)
     groups = load_groups()
     per_group = len(groups[0].samples)

@@ -16,7 +16,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from service_kit.allocator import keep_freed_memory
 from trainer_svc.config import RunConfig
 from trainer_svc.records.orders import die_with
 
@@ -86,7 +85,6 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
     die_with(arguments.parent)
-    keep_freed_memory()
 
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -33,7 +33,6 @@ from rubric_svc.generate.written import SCHEMA, TOKENS, NoRubric, answer_of, cri
 from rubric_svc.model import Rubric
 from rubric_svc.rubric_agreement import RubricAgreement, rubric_agreement
 from rubric_svc.rubric_score import score_rubric
-from service_kit.allocator import keep_freed_memory
 from trainer_svc.config import RunConfig, resolve
 from trainer_svc.learner.supervised import Row, SupervisedEngine
 from trainer_svc.stages.corpus import Corpus, read_corpus
@@ -143,7 +142,6 @@ def train(engine: SupervisedEngine, corpus: Corpus, config: RunConfig, console: 
 
 
 def figures(console: Console) -> dict[str, float | int]:
-    keep_freed_memory()
     held_out, taught = examples("held_out", 1), examples("train", SEEDS)
     base, embedder = MODELS / "smollm2-135m-instruct", Frozen(Embedder(MODELS / "all-minilm-l6-v2"))
     tokenizer = AutoTokenizer.from_pretrained(base)
