@@ -74,13 +74,18 @@ class AnchoredTrainer(SFTTrainer):  # type: ignore[misc]
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
         ids, seen, labels = inputs["input_ids"], inputs["attention_mask"], inputs["labels"][:, 1:]
-        logits = model(input_ids=ids, attention_mask=seen).logits[:, :-1].float()
-        nll = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=GIVEN)
+        # Logits of the places alone whose next token some row learns or is held to: a prompt's are many, and large.
+        wanted = (labels != GIVEN) | (seen[:, 1:].bool() & inputs["anchored"][:, None])
+        places = wanted.any(dim=0).nonzero().squeeze(1)
+        logits = model(input_ids=ids, attention_mask=seen, logits_to_keep=places).logits.float()
+        nll = cross_entropy(logits.flatten(0, 1), labels[:, places].flatten(), ignore_index=GIVEN)
         loss = nll
         if self.kl_weight and bool((anchored := inputs["anchored"]).any()):
             with torch.no_grad(), self._as_reference(model) as reference:
-                expected = reference(input_ids=ids[anchored], attention_mask=seen[anchored]).logits[:, :-1].float()
-            held = kl_to_reference(logits[anchored], expected, seen[anchored][:, 1:].bool())
+                expected = reference(
+                    input_ids=ids[anchored], attention_mask=seen[anchored], logits_to_keep=places
+                ).logits.float()
+            held = kl_to_reference(logits[anchored], expected, seen[anchored][:, 1:][:, places].bool())
             loss = nll + self.kl_weight * held
             self.sums.kl = float(held.detach())
         self.sums.nll = float(nll.detach())

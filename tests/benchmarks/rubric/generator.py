@@ -34,7 +34,7 @@ from rubric_svc.model import Rubric
 from rubric_svc.rubric_agreement import RubricAgreement, rubric_agreement
 from rubric_svc.rubric_score import score_rubric
 from trainer_svc.config import RunConfig, resolve
-from trainer_svc.learner.supervised import Row, SupervisedEngine
+from trainer_svc.learner.supervised import Row, SupervisedEngine, SupervisedResult
 from trainer_svc.stages.corpus import Corpus, read_corpus
 from trainer_svc.stages.embedding import Embedder
 from trainer_svc.stages.pairs import encode, that_fit
@@ -43,6 +43,7 @@ from trainer_svc.stages.sft import in_turn, labelled
 CASES = Path("simulator_svc/cases/data")
 MODELS = Path(".anamnesis/models")
 SEEDS, SEED, BATCH = 4, 0, 11
+TOLD_STEPS = 6
 SETTINGS = {
     "data.pairs": '["pairs:rubrics.jsonl"]',
     "data.tasks": "[]",
@@ -51,7 +52,7 @@ SETTINGS = {
     "data.general_probe": "[]",
     "supervised.row_tokens": "1536",
     "supervised.rows_per_step": "2",
-    "schedule.steps": "24",
+    "schedule.steps": "72",
     "optimizer.learning_rate": "1e-3",
 }
 
@@ -134,10 +135,13 @@ def train(engine: SupervisedEngine, corpus: Corpus, config: RunConfig, console: 
     fit = that_fit(corpus.pairs.train, corpus.tokenizer, config.supervised.row_tokens)
     rows = [Row(one.token_ids, labelled(one.token_ids, one.given)) for _, one in fit]
     losses: list[float] = []
-    engine.train(
-        in_turn(rows, config.schedule.steps * config.supervised.rows_per_step, SEED),
-        lambda result: losses.append(result.nll),
-    )
+
+    def told(result: SupervisedResult) -> None:
+        losses.append(result.nll)
+        if len(losses) % TOLD_STEPS == 0:
+            console.print(f"step {len(losses)} of {config.schedule.steps}: loss {result.nll:.2f}")
+
+    engine.train(in_turn(rows, config.schedule.steps * config.supervised.rows_per_step, SEED), told)
     console.print(f"{len(rows)} pairs; loss of the first three steps and the last: {losses[:3]}, {losses[-3:]}")
 
 

@@ -49,6 +49,22 @@ def test_the_loss_is_that_of_the_labelled_tokens_alone(tmp_path: Path) -> None:
     assert results[-1].nll < results[0].nll
 
 
+def test_rows_that_are_given_more_and_less_each_learn_their_own_labels(tmp_path: Path) -> None:
+    ids = [[3, 4, 5, 6, 7, 8, 9], [9, 2, 7, 5]]
+    pair = [Row(ids[0], [GIVEN] * 5 + ids[0][5:], False), Row(ids[1], [GIVEN] * 2 + ids[1][2:], False)]
+    results: list[SupervisedResult] = []
+    SupervisedEngine(config(schedule__steps="1"), tiny_model(), tiny_tokenizer(), 1, tmp_path).train(
+        pair, results.append
+    )
+    model = tiny_model()
+    losses = []
+    for row, given in zip(ids, (5, 2), strict=True):
+        logits = model(input_ids=torch.tensor([row])).logits[0].log_softmax(-1)
+        losses += [-float(logits[place - 1, row[place]].detach()) for place in range(given, len(row))]
+    assert results[0].nll == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+    assert results[0].tokens == len(losses)
+
+
 @pytest.mark.parametrize("rank", ["2", "0"])
 def test_the_reference_is_the_model_as_it_was(rank: str, tmp_path: Path) -> None:
     engine, results = train(config(lora__rank=rank), tmp_path)
