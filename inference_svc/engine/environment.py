@@ -1,9 +1,9 @@
 """What vLLM and OpenMP read from the process environment.
 
 Invariant: it is set from the settings before vllm or torch is imported, so nobody has to export anything, and what a
-person did export for these names wins. Two engines, a trainer and the services share a laptop's cores: no idle thread
-spins, none is bound to a core, and scheduler and model run in one process (with two, each waits for the other by
-spinning).
+person did export for these names wins. Two engines, a trainer and the services share a laptop's cores: no thread of an
+idle engine spins, none is bound to a core, and scheduler and model run in one process (with two, each waits for the
+other by spinning).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def configure_environment(settings: InferenceSettings, environment: MutableMappi
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": str(settings.threads),
         "OMP_WAIT_POLICY": "passive",
-        "KMP_BLOCKTIME": str(settings.omp_block_milliseconds),
+        "KMP_BLOCKTIME": f"{settings.omp_block_microseconds}us",
         "TOKENIZERS_PARALLELISM": "false",
     }
     for name, value in wanted.items():

@@ -50,7 +50,7 @@ def begin_again_with_environment(module: str, threads: int) -> None:
     """What the engine needs of its environment: LD_PRELOAD takes effect in a process that begins with it."""
     if os.environ.get("BENCH_ENGINE") == "ready":
         return
-    configure_environment(InferenceSettings(state_dir=Path(".anamnesis"), threads=threads))
+    configure_environment(InferenceSettings(state_dir=Path(".anamnesis"), threads=threads, omp_block_microseconds=1000))
     os.environ["BENCH_ENGINE"] = "ready"
     os.execv(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]])
 

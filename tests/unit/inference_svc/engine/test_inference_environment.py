@@ -14,7 +14,7 @@ def test_idle_threads_do_not_spin_and_none_is_bound() -> None:
     configure_environment(InferenceSettings(threads=2), environment)
     assert environment["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
     assert environment["OMP_WAIT_POLICY"] == "passive"
-    assert environment["KMP_BLOCKTIME"] == "0"
+    assert environment["KMP_BLOCKTIME"] == "200us"
     assert environment["OMP_NUM_THREADS"] == "2"
 
 
