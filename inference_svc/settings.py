@@ -58,9 +58,9 @@ class InferenceSettings(ServiceSettings):
     eager: bool = True
     threads: int = Field(default=2, ge=1)
     embedding_threads: int = Field(default=1, ge=1)
-    # What an idle OpenMP thread waits, spinning, before it sleeps. Of a layer's operations each would wake it otherwise,
-    # which takes longer than the operation (a step at batch 1: 3 times as long). Engines that share cores must not spin
-    # between steps.
+    # What an idle OpenMP thread waits, spinning, before it sleeps. If it sleeps between the operations of a step,
+    # waking it takes longer than they do (a step at batch 1: 3 times as long). Engines that share cores must not spin
+    # longer.
     omp_block_microseconds: int = Field(default=200, ge=0)
     # GPU only: the share of its memory.
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
