@@ -53,7 +53,7 @@ class RunView:
         self._curve: list[float] = []
         self._notices: deque[str] = deque(maxlen=_SHOWN_NOTICES)
         self._last_step = 0
-        self.progress = Progress(
+        self._progress = Progress(
             TextColumn("{task.description:<20}"), BarColumn(bar_width=40), MofNCompleteColumn(), TimeElapsedColumn()
         )
         self._phases: dict[str, TaskID] = {}
@@ -77,12 +77,12 @@ class RunView:
 
     def _take_progress(self, progress: trainer_pb2.Progress) -> None:
         if progress.phase not in self._phases:
-            self._phases[progress.phase] = self.progress.add_task(progress.phase.replace("_", " "), total=None)
+            self._phases[progress.phase] = self._progress.add_task(progress.phase.replace("_", " "), total=None)
         for phase, task in self._phases.items():  # one at a time: training goes on after an evaluation
             if phase != progress.phase:
-                self.progress.stop_task(task)
-        self.progress.tasks[self._phases[progress.phase]].stop_time = None
-        self.progress.update(self._phases[progress.phase], completed=progress.done, total=progress.total or None)
+                self._progress.stop_task(task)
+        self._progress.tasks[self._phases[progress.phase]].stop_time = None
+        self._progress.update(self._phases[progress.phase], completed=progress.done, total=progress.total or None)
 
     def render(self) -> RenderableType:
         elapsed = ""
@@ -93,7 +93,7 @@ class RunView:
             ("run ", "dim"), (self._run.run_id, "bold"), f"   preset {self._run.spec.preset}   ",
             (state_name(self._state), state_style(self._state)), f"   step {self._last_step}{total}{elapsed}",
         )  # fmt: skip
-        parts: list[RenderableType] = [title, self.progress]
+        parts: list[RenderableType] = [title, self._progress]
         if self._steps:
             curve = "loss" if "nll" in self._steps[-1].extra else "reward"
             parts += [step_table(list(self._steps)), Text(f"{curve} {sparkline(self._curve[-60:])}", style="cyan")]

@@ -24,6 +24,7 @@ from service_kit.telemetry import configure_telemetry
 from trainer_svc.config import RunConfig
 from trainer_svc.figures import measures
 from trainer_svc.flow.cases import CaseStoreError, read_splits
+from trainer_svc.flow.exchange import Exchange, Stalled
 from trainer_svc.flow.outbox import REQUESTS_TOPIC, Outbox
 from trainer_svc.flow.patience import LogUnavailable, Patience
 from trainer_svc.flow.requests import Plan
@@ -89,6 +90,7 @@ def execute(settings: TrainerSettings, run_id: str, incarnation: int) -> None:
     record = store.get(run_id)
     expected = (
         RunFailed,
+        Stalled,
         DataError,
         EmbedderMissing,
         TrackerMissing,
@@ -214,9 +216,15 @@ def _play(
         incarnation=incarnation,
         ledger=ledger,
         orders=orders,
-        outbox=Outbox(producer, ledger, plan, incarnation, patience, settings.kafka.delivery_timeout_seconds),
-        inbox=Inbox(consumer, ledger, plan.run_id, journal.bookmark),
-        patience=patience,
+        exchange=Exchange(
+            ledger=ledger,
+            orders=orders,
+            outbox=Outbox(producer, ledger, plan, incarnation, patience, settings.kafka.delivery_timeout_seconds),
+            inbox=Inbox(consumer, ledger, plan.run_id, journal.bookmark),
+            patience=patience,
+            next_checkpoint=checkpoints.next_number,
+            answer_seconds=plan.config.schedule.group_timeout_seconds,
+        ),
         journal=journal,
         checkpoints=checkpoints,
         publisher=WeightPublisher(

@@ -6,6 +6,7 @@ after it has not happened for a run that resumes. The process may die at any ins
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,10 @@ from anamnesis.common.v1 import rollout_pb2
 from service_kit.spans import end_with, traced
 from trainer_svc.figures import measures
 from trainer_svc.figures.general import compare_general
-from trainer_svc.figures.heldout import compare, measured
+from trainer_svc.figures.heldout import Measured, compare, measured
 from trainer_svc.flow.admission import capacity, whole_groups
-from trainer_svc.flow.groups import FreshMember, Groups, drop_reason
-from trainer_svc.flow.inbox import Inbox, Received
-from trainer_svc.flow.outbox import Outbox
-from trainer_svc.flow.patience import Patience
+from trainer_svc.flow.exchange import Exchange
+from trainer_svc.flow.groups import FreshMember
 from trainer_svc.flow.requests import EVALUATE, TRAIN, Plan
 from trainer_svc.flow.step import Step
 from trainer_svc.learner.batches import Group, Sample
@@ -32,14 +31,13 @@ from trainer_svc.learner.trainer import StepResult
 from trainer_svc.publication.model_directory import write_model
 from trainer_svc.publication.publish import WeightPublisher, replace_text
 from trainer_svc.records.journal import Journal, Measurement
-from trainer_svc.records.ledger import DROPPED, USED, Entry, Ledger, Outcome
+from trainer_svc.records.ledger import Entry, Ledger
 from trainer_svc.records.orders import Orders
 from trainer_svc.records.runs import RunStore
 from trainer_svc.settings import TrainerSettings
 from trainer_svc.tracking.alerts import alerts
 from trainer_svc.tracking.tracker import Tracker
 
-POLL_SECONDS = 0.25
 FINISHED_REASON = "run_finished"
 
 _tracer = trace.get_tracer(__name__)
@@ -59,9 +57,7 @@ class Run:
         incarnation: int,
         ledger: Ledger,
         orders: Orders,
-        outbox: Outbox,
-        inbox: Inbox,
-        patience: Patience,
+        exchange: Exchange,
         journal: Journal,
         checkpoints: Checkpoints,
         publisher: WeightPublisher,
@@ -79,9 +75,7 @@ class Run:
         self._incarnation = incarnation
         self._ledger = ledger
         self._orders = orders
-        self._outbox = outbox
-        self._inbox = inbox
-        self._patience = patience
+        self._exchange = exchange
         self.journal = journal
         self._checkpoints = checkpoints
         self._publisher = publisher
@@ -91,10 +85,7 @@ class Run:
         self._practise = practise
         self._perplexities = perplexities
         self._saved = saved
-        self._groups = Groups()
-        self._entries: dict[str, Entry] = {}
         self._step = Step()
-        self._waited_since = time.monotonic()
 
     @property
     def directory(self) -> Path:
@@ -107,7 +98,7 @@ class Run:
         self.evaluate("evaluating_before", self.journal.before, block=0)
         self._practise(self)
         self.write_model()
-        self.drop_leftovers()
+        self._exchange.drop_training(FINISHED_REASON)
         self.evaluate("evaluating_after", self.journal.after, block=1)
         self.write_report()
 
@@ -147,45 +138,55 @@ class Run:
     def take_up_unfinished_requests(self) -> None:
         """What an earlier incarnation asked for: expected again, and asked again where the log may not have it."""
         outstanding = self._ledger.outstanding()
-        self._entries.update({entry.request_id: entry for entry in outstanding})
+        self._exchange.expect(outstanding)
         for index in sorted({entry.group_index for entry in outstanding if entry.purpose == TRAIN}):
-            self._groups.expect(index, [e.request_id for e in self.plan.entries(TRAIN, index)], time.monotonic())
+            members = [entry.request_id for entry in self.plan.entries(TRAIN, index)]
+            self._exchange.groups.expect(index, members, time.monotonic())
             self.journal.next_group = max(self.journal.next_group, index + 1)
         if uncertain := self._ledger.uncertain(time.time()):
             self._ask(uncertain)
         for figures in self.journal.history[self._store.steps_told(self.plan.run_id) :]:
             self.tell_step(figures)
 
-    def evaluate(self, phase: str, measurement: Measurement, block: int, general: bool = True) -> None:
-        """Held-out cases or tasks, and what training must not cost; the same index asks the same in every block."""
+    def evaluate(self, phase: str, measurement: Measurement, block: int) -> None:
+        """Held-out cases or tasks, and what training must not cost."""
         if measurement.finished:
             return
-        if general:
-            measurement.perplexity = self._perplexities(self.engine)
-        first = block * self.plan.evaluated_count
-        count = self.plan.evaluated_count if general else self.plan.held_out_count
-        entries = [entry for i in range(count) for entry in self.plan.entries(EVALUATE, first + i)]
-        for entry, trajectory in self.collect(phase, entries, (rollout_pb2.TERMINAL_STATE_COMPLETED,)):
-            measurement.values[entry.group_index - first] = measured(trajectory)
-            measurement.dialogues[entry.group_index - first] = trajectory.dialogue
-        if count and not measurement.values:
-            raise RunFailed(f"none of {count} held-out requests was completed")
+        measurement.perplexity = self._perplexities(self.engine)
+        for index, trajectory in self._held_out(phase, block, self.plan.evaluated_count).items():
+            measurement.values[index] = measured(trajectory)
+            measurement.dialogues[index] = trajectory.dialogue
         measurement.finished = True
-        held_out = self.plan.held_out(measurement.values)
-        self._tracker.held_out(self.journal.step, held_out)
-        mean = measures.record_held_out(held_out)
-        self.checkpoint(mean)
-        if mean is not None:
-            told = {"step": self.journal.step, "mean": mean, "count": len(held_out)}
-            self._store.append_event(self.plan.run_id, "held_out", told)
+        self._keep_held_out(self.plan.held_out(measurement.values))
 
     def evaluate_between(self) -> None:
         """Held-out cases or tasks at the steps that ask for it; the weights of this one are served."""
-        step, every = self.journal.step, self.config.evaluation.every_steps
-        if every and step % every == 0 and 0 < step < self.config.schedule.steps:
-            measurement = self.journal.between.setdefault(step, Measurement())
-            self.evaluate("evaluating", measurement, block=1 + step, general=False)
-            self.progress("training", step, self.config.schedule.steps)
+        step, every, last = self.journal.step, self.config.evaluation.every_steps, self.config.schedule.steps
+        if not every or step % every or not 0 < step < last or step in self.journal.held_out:
+            return
+        found = self._held_out("evaluating", 1 + step, self.plan.held_out_count)
+        self._keep_held_out({index: measured(trajectory) for index, trajectory in found.items()})
+        self.progress("training", step, last)
+
+    def _held_out(self, phase: str, block: int, count: int) -> dict[int, rollout_pb2.Trajectory]:
+        """The first `count` by index, which asks the same in every block."""
+        first = block * self.plan.evaluated_count
+        entries = [entry for i in range(count) for entry in self.plan.entries(EVALUATE, first + i)]
+        found = self.collect(phase, entries, (rollout_pb2.TERMINAL_STATE_COMPLETED,))
+        if count and not found:
+            raise RunFailed(f"none of {count} held-out requests was completed")
+        return {entry.group_index - first: trajectory for entry, trajectory in found}
+
+    def _keep_held_out(self, values: Mapping[int, Measured]) -> None:
+        """Told, and in a checkpoint with the weights that it is of."""
+        step = self.journal.step
+        self._tracker.held_out(step, values)
+        mean = measures.record_held_out(values)
+        if mean is not None:
+            self.journal.held_out[step] = mean
+            told = {"step": step, "mean": mean, "count": len(values)}
+            self._store.append_event(self.plan.run_id, "held_out", told)
+        self.checkpoint(mean)
 
     def train(self) -> None:
         if self.journal.step < self.config.schedule.steps:
@@ -204,7 +205,6 @@ class Run:
         from trainer_svc.figures.report import write_report
 
         self.progress("writing_report", 0, 1)
-        self.drop_leftovers()
         journal, run_id = self.journal, self.plan.run_id
         before, after = self.plan.held_out(journal.before.values), self.plan.held_out(journal.after.values)
         held_out = compare(before, after)
@@ -214,7 +214,7 @@ class Run:
             journal.history,
             before,
             after,
-            {step: self.plan.held_out(one.values) for step, one in journal.between.items()},
+            journal.held_out,
             held_out,
             general,
             journal.stage,
@@ -235,18 +235,19 @@ class Run:
         """The next groups in order of their index, as many as a step takes; waits for them."""
         wanted = self.config.schedule.groups_per_step
         self._step = Step(cpu_since=time.process_time())
-        self._waited_since = time.monotonic()
+        self._exchange.wait_from_now()
+        groups = self._exchange.groups
         with self._step.phase("rollout"):
             while len(self._step.groups) < wanted:
-                judged = self._groups.judge_next(self.plan.run_id, self.journal.step, self._staleness)
+                judged = groups.judge_next(self.plan.run_id, self.journal.step, self._staleness)
                 if judged is not None:
                     self._step.judged.append(judged)
                     continue
                 self._admit()
-                self._receive(f"training group {self._groups.oldest()} of step {self.journal.step + 1}")
-                self._groups.time_out(time.monotonic(), self.config.schedule.group_timeout_seconds)
+                self._exchange.receive(f"training group {groups.oldest()} of step {self.journal.step + 1}")
+                groups.time_out(time.monotonic(), self.config.schedule.group_timeout_seconds)
         taken = [o.request_id for group in self._step.judged for o in group.outcomes if not o.reason]
-        episodes = [received.span for received in map(self._inbox.held, taken) if received is not None]
+        episodes = [received.span for received in map(self._exchange.held, taken) if received is not None]
         self.journal.traced_episodes += self._step.begin_span(self.plan.run_id, self.journal.step + 1, episodes)
         self._step.training_since = time.monotonic()
         return [Group([_sample(member) for member in group]) for group in self._step.groups]
@@ -262,7 +263,7 @@ class Run:
         self.journal.history.append(figures)
         within = trace.set_span_in_context(step.span)
         with step.phase("checkpoint"), traced(_tracer, "trainer.checkpoint", context=within):
-            self._settle(outcomes)
+            self._exchange.settle(outcomes)
             self.checkpoint()
         with step.phase("publish"), traced(_tracer, "trainer.publish", context=within):
             self.publish_weights()
@@ -284,11 +285,12 @@ class Run:
         """Whole groups, under the admission formula; running and accepted count places, not survivors."""
         schedule = self.config.schedule
         size = schedule.group_size
-        waiting = self._groups.worth_waiting_for(self.plan.run_id, self.journal.step, self._staleness)
+        groups = self._exchange.groups
+        waiting = groups.worth_waiting_for(self.plan.run_id, self.journal.step, self._staleness)
         accepted = self.journal.step * schedule.groups_per_step + len(self._step.groups) + waiting
         free = capacity(
             max_concurrent=schedule.max_concurrent,
-            running=self._groups.running() * size,
+            running=groups.running() * size,
             staleness=schedule.max_staleness,
             version=self.journal.step,
             batch=self.config.trajectories_per_step,
@@ -298,84 +300,27 @@ class Run:
         asked: list[Entry] = []
         for _ in range(whole_groups(free, size)):
             entries = self.plan.entries(TRAIN, self.journal.next_group)
-            self._groups.expect(self.journal.next_group, [e.request_id for e in entries], time.monotonic())
+            groups.expect(self.journal.next_group, [e.request_id for e in entries], time.monotonic())
             self.journal.next_group += 1
             asked += entries
         if asked:
             self._ask(asked)
 
-    def drop_leftovers(self) -> None:
-        """Training requests that no step needs any more."""
-        leftovers = [Outcome(e.request_id, DROPPED, FINISHED_REASON) for e in self._ledger.outstanding(TRAIN)]
-        self._groups = Groups()
-        if leftovers:
-            self._settle(leftovers)
-
-    # Asking, receiving, settling.
+    def _ask(self, entries: Sequence[Entry]) -> None:
+        self._exchange.ask(entries, self.journal.pool, self._version())
 
     def collect(
         self, phase: str, entries: Sequence[Entry], good: tuple[rollout_pb2.TerminalState.ValueType, ...]
     ) -> list[tuple[Entry, rollout_pb2.Trajectory]]:
         """Asks for single trajectories and waits for all of them; settled, and in the order of `entries`."""
-        new = [entry for entry in entries if self._ledger.outcome(entry.request_id) is None]
-        if new:
-            self._ask(new)
-        self._waited_since = deadline = time.monotonic()
-        done = -1
-        while True:
-            found = [self._inbox.held(entry.request_id) for entry in entries]
-            arrived = sum(received is not None for received in found)
-            if arrived > done:
-                done = arrived
-                deadline = time.monotonic() + self.config.schedule.group_timeout_seconds
-                self.progress(phase, done, len(entries))
-            if done == len(entries) or time.monotonic() > deadline:
-                break
-            self._receive(f"{len(entries) - done} of {len(entries)} consultations ({phase})")
-        outcomes, kept = [], []
-        for entry, received in zip(entries, found, strict=True):
-            if received is None:
-                outcomes.append(Outcome(entry.request_id, DROPPED, "timeout"))
-            elif received.trajectory.terminal_state in good:
-                outcomes.append(Outcome(entry.request_id, USED))
-                kept.append((entry, received.trajectory))
-            else:
-                outcomes.append(Outcome(entry.request_id, DROPPED, drop_reason(received.trajectory)))
-        self._settle(outcomes)
-        return kept
+        told = partial(self.progress, phase)
+        return self._exchange.collect(entries, good, self.journal.pool, self._version(), told)
 
-    def _ask(self, entries: Sequence[Entry]) -> None:
-        self._entries.update({entry.request_id: entry for entry in entries})
-        self._outbox.ask(entries, self.journal.pool, self._version())
-        self._waited_since = time.monotonic()
-
-    def _receive(self, waiting_for: str) -> list[Received]:
-        """One poll. Obeys orders; fails the run when nothing came for too long."""
-        self._orders.check()
-        received = self._patience.outlast(lambda: self._inbox.receive(POLL_SECONDS))
-        for item in received:
-            entry = self._entries[item.trajectory.request.request_id]
-            if entry.purpose == TRAIN:
-                self._groups.add(entry.group_index, item.trajectory)
-        now = time.monotonic()
-        if received:
-            self._waited_since = now
-        elif now - self._waited_since > self._settings.stall_seconds:
-            raise RunFailed(f"no trajectory came for {now - self._waited_since:.0f} s; waited for {waiting_for}")
-        return received
-
-    def _settle(self, outcomes: Sequence[Outcome]) -> None:
-        """Committed under the number of the checkpoint that comes next: rolled back if that is never written."""
-        self._ledger.settle(outcomes, self._checkpoints.next_number())
-        self._inbox.settle(outcome.request_id for outcome in outcomes)
-        for outcome in outcomes:
-            entry = self._entries.pop(outcome.request_id, None)
-            if outcome.reason:
-                measures.count_dropped(entry.purpose if entry else "", outcome.reason)
+    # What is written down and told.
 
     def checkpoint(self, held_out: float | None = None) -> None:
         """`held_out` is the mean held-out reward of these weights, where it has just been measured."""
-        self.journal.bookmark = self._inbox.bookmark()
+        self.journal.bookmark = self._exchange.bookmark()
         state = self.engine.state()
         progress = {"engine": state.scalars, "journal": self.journal.to_json()}
         path = self._checkpoints.write(state.tensors, progress, held_out)

@@ -16,24 +16,23 @@ def write_report(
     history: Sequence[Mapping[str, Any]],
     before: Mapping[int, Measured],
     after: Mapping[int, Measured],
-    between: Mapping[int, Mapping[int, Measured]],
+    by_step: Mapping[int, float],
     held_out: HeldOut | None,
     general: Mapping[str, Change],
     stage: Mapping[str, Any],
     ledger: Sequence[Mapping[str, Any]],
 ) -> list[Path]:
-    """Returns the pictures' paths; summary.json lies beside them. `between` is by step, each side by held-out index."""
+    """Returns the pictures' paths; summary.json lies beside them. `by_step`: mean held-out rewards."""
     directory.mkdir(parents=True, exist_ok=True)
-    curve = _held_out_curve({0: before, **between, len(history): after}) if between else {}
     if any("reward_mean" not in point for point in history):
         pictures = [_supervised(directory, history, general)]
     else:
-        pictures = [_learning(directory, history, before, after, held_out, curve)]
+        pictures = [_learning(directory, history, before, after, by_step, held_out)]
         pictures.append(save(health(history), directory / "health.png"))
     summary = {
         "steps": len(history),
         "held_out": held_out.as_columns() if held_out else None,
-        "held_out_by_step": curve,
+        "held_out_by_step": dict(by_step),
         "general": dict(general),
         "stage": dict(stage),
         "ledger": list(ledger),
@@ -49,8 +48,8 @@ def _learning(
     history: Sequence[Mapping[str, Any]],
     before: Mapping[int, Measured],
     after: Mapping[int, Measured],
+    by_step: Mapping[int, float],
     held_out: HeldOut | None,
-    held_out_curve: Mapping[int, float],
 ) -> Path:
     figure, (curve, bars) = panels(1, 2, (10, 4), width_ratios=[2, 1])
     steps = [point["step"] for point in history]
@@ -60,9 +59,8 @@ def _learning(
     low = [m - s for m, s in zip(mean, spread, strict=True)]
     high = [m + s for m, s in zip(mean, spread, strict=True)]
     curve.fill_between(steps, low, high, color=ACCENT, alpha=0.15, linewidth=0)
-    if held_out_curve:
-        points = sorted(held_out_curve.items())
-        curve.plot(*zip(*points, strict=True), color=INK, marker="s", markersize=4, label="held out")
+    if len(by_step) > 2:  # before and after alone are the bars
+        curve.plot(*zip(*sorted(by_step.items()), strict=True), color=INK, marker="s", markersize=4, label="held out")
         curve.legend(frameon=False)
     label(curve, "Reward in training (mean, ± deviation within a group)", "step", "reward")
     if held_out is not None:
@@ -76,13 +74,6 @@ def _learning(
         )
         label(bars, title, "", "reward, ±1 SE")
     return save(figure, directory / "learning.png")
-
-
-def _held_out_curve(by_step: Mapping[int, Mapping[int, Measured]]) -> dict[int, float]:
-    """The mean reward at each step at which something was measured."""
-    return {
-        step: sum(one.reward for one in values.values()) / len(values) for step, values in by_step.items() if values
-    }
 
 
 def _supervised(directory: Path, history: Sequence[Mapping[str, Any]], general: Mapping[str, Change]) -> Path:

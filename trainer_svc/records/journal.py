@@ -12,7 +12,7 @@ from trainer_svc.flow.inbox import Bookmark
 
 @dataclass
 class Measurement:
-    """The held-out cases or tasks at one step, by held-out index."""
+    """One side of the held-out comparison, by held-out index."""
 
     finished: bool = False
     values: dict[int, Measured] = field(default_factory=dict)
@@ -28,8 +28,8 @@ class Journal:
     next_group: int = 0
     before: Measurement = field(default_factory=Measurement)
     after: Measurement = field(default_factory=Measurement)
-    # By step, where the run measures on its way.
-    between: dict[int, Measurement] = field(default_factory=dict)
+    # The mean reward on held-out cases or tasks by step, wherever it was measured.
+    held_out: dict[int, float] = field(default_factory=dict)
     context_finished: bool = False
     # What is trained on: the fragments of RL 3, or the single prompts of RL 1 and RL 2.
     fragments: list[rollout_pb2.FragmentContext] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Journal:
             "next_group": self.next_group,
             "before": _measurement_to_json(self.before),
             "after": _measurement_to_json(self.after),
-            "between": {str(step): _measurement_to_json(one) for step, one in self.between.items()},
+            "held_out": {str(step): mean for step, mean in self.held_out.items()},
             "context_finished": self.context_finished,
             "fragments": [_bytes(fragment.SerializeToString(deterministic=True)) for fragment in self.fragments],
             "prompts": [_bytes(prompt.SerializeToString(deterministic=True)) for prompt in self.prompts],
@@ -75,7 +75,7 @@ class Journal:
             next_group=value["next_group"],
             before=_measurement_from_json(value["before"]),
             after=_measurement_from_json(value["after"]),
-            between={int(step): _measurement_from_json(one) for step, one in value.get("between", {}).items()},
+            held_out={int(step): mean for step, mean in value.get("held_out", {}).items()},
             context_finished=value["context_finished"],
             fragments=[rollout_pb2.FragmentContext.FromString(_unbytes(text)) for text in value["fragments"]],
             prompts=[rollout_pb2.PromptContext.FromString(_unbytes(text)) for text in value["prompts"]],

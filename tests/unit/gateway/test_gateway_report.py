@@ -183,7 +183,7 @@ def test_training_goes_on_in_the_table_after_an_evaluation_on_its_way() -> None:
     view = RunView(trainer_pb2.Run(run_id="r1", total_steps=4))
     for phase, done in (("training", 0), ("training", 2), ("evaluating", 0), ("evaluating", 3), ("training", 2)):
         view.take(trainer_pb2.RunEvent(progress=trainer_pb2.Progress(phase=phase, done=done, total=4)))
-    training, evaluating = view.progress.tasks
+    training, evaluating = view._progress.tasks
     assert training.stop_time is None and evaluating.stop_time is not None
 
 
