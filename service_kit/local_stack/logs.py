@@ -8,8 +8,8 @@ from pathlib import Path
 
 TAIL_BYTES = 64 * 1024
 LOOKED_AT = 20
-# A library's Python warning, and the line of source that is quoted below it.
-_WARNING = re.compile(r"\s|\S+\.py:\d+: \w*Warning:")
+# A library's Python warning with the line of source that is quoted below it, and vLLM's own.
+_WARNING = re.compile(r"\s|\S+\.py:\d+: \w*Warning:|\(\w+ pid=\d+\) WARNING ")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
