@@ -95,6 +95,7 @@ async def test_a_run_trains_measures_publishes_and_accounts_for_every_request(wo
     assert not all(map(torch.equal, merged.parameters(), tiny_model().parameters()))
 
 
+@pytest.mark.slow
 async def test_held_out_cases_are_measured_on_the_way_and_a_crash_in_between_changes_nothing(world: World) -> None:
     spec = SPEC | {"evaluation.every_steps": "1", "schedule.max_staleness": "1"}
     asked, dead = threading.Event(), threading.Event()
