@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import variance
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "learning.jsonl"
@@ -134,19 +135,21 @@ def seeds_improved(found: Sequence[Result], name: str) -> int | None:
 
 
 def ablation(found: Sequence[Result], first: str, second: str) -> Mapping[str, float] | None:
-    """Rise of the held-out reward over the seeds that both have run: the means and their paired difference."""
+    """Rise of the held-out reward over the seeds that both have run: the means and their difference.
+
+    Its standard error is of unpaired runs: a seed fixes cases and prompts, the engines' clock decides the rest.
+    """
     a = {result.job.seed: result.difference for result in of_experiment(found, first)}
     b = {result.job.seed: result.difference for result in of_experiment(found, second)}
     seeds = sorted(a.keys() & b.keys())
     if not seeds:
         return None
-    differences = [a[seed] - b[seed] for seed in seeds]
-    n, mean = len(seeds), sum(differences) / len(seeds)
-    spread = math.sqrt(sum((d - mean) ** 2 for d in differences) / (n - 1) / n) if n > 1 else math.nan
+    ours, theirs = ([of[seed] for seed in seeds] for of in (a, b))
+    n = len(seeds)
     return {
         "seeds": n,
-        first: sum(a[seed] for seed in seeds) / n,
-        second: sum(b[seed] for seed in seeds) / n,
-        "difference": mean,
-        "standard_error": spread,
+        first: sum(ours) / n,
+        second: sum(theirs) / n,
+        "difference": (sum(ours) - sum(theirs)) / n,
+        "standard_error": math.sqrt((variance(ours) + variance(theirs)) / n) if n > 1 else math.nan,
     }
