@@ -4,11 +4,13 @@ The shipped base learns from `rubrics export`'s pairs, as the trainer's SFT stag
 service's JSON schema. What is generated is measured against the rubric that the export would teach for the case:
 agreement is the report's (same dimension or same intent), intent the share with the intent of one of its criteria. The
 last row is what copying the answer of some training case is worth: what lies above it is said of this patient.
-No part of `make bench-rubric`, whose time it would take: `python -m tests.benchmarks.rubric.generator`.
+No part of `make bench-rubric`, whose time it would take: `python -m tests.benchmarks.rubric.generator`. With `--models`
+it trains nothing and measures model directories beside the base: those of runs, of SFT and of RL after it.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import statistics
@@ -42,6 +44,7 @@ from trainer_svc.stages.sft import in_turn, labelled
 
 CASES = Path("simulator_svc/cases/data")
 MODELS = Path(".anamnesis/models")
+BASE = MODELS / "smollm2-135m-instruct"
 SEEDS, SEED, BATCH = 4, 0, 11
 TOLD_STEPS = 6
 SETTINGS = {
@@ -145,11 +148,35 @@ def train(engine: SupervisedEngine, corpus: Corpus, config: RunConfig, console: 
     console.print(f"{len(rows)} pairs; loss of the first three steps and the last: {losses[:3]}, {losses[-3:]}")
 
 
-def figures(console: Console) -> dict[str, float | int]:
+def shipped(directory: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="sdpa").eval()
+
+
+def another_case(count: int) -> list[str]:
+    """The answers of some training cases, for as many held-out ones."""
+    taught = examples("train", 1)
+    return [answer_of(taught[place].criteria) for place in range(count)]
+
+
+def compared(
+    title: str, texts: dict[str, list[str]], held_out: Sequence[Example], console: Console
+) -> dict[str, Generated]:
+    embedder = Frozen(Embedder(MODELS / "all-minilm-l6-v2"))
+    table = Table(title=title)
+    for column in ("generator", "read", "agreement", "intent", "reward"):
+        table.add_column(column, justify="left" if column == "generator" else "right")
+    found = {name: asyncio.run(measured(said, held_out, embedder)) for name, said in texts.items()}
+    for name, one in found.items():
+        table.add_row(name, str(one.read), f"{one.agreement:.3f}", f"{one.intent:.3f}", f"{one.reward:.3f}")
+    console.print(table)
+    for name, said in texts.items():
+        console.print(f"{name}: {said[0]}", markup=False)
+    return found
+
+
+def trained_here(console: Console) -> dict[str, float]:
     held_out, taught = examples("held_out", 1), examples("train", SEEDS)
-    base, embedder = MODELS / "smollm2-135m-instruct", Frozen(Embedder(MODELS / "all-minilm-l6-v2"))
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="sdpa").eval()
+    tokenizer, model = AutoTokenizer.from_pretrained(BASE), shipped(BASE)
     prompts = [one.prompt for one in held_out]
     texts = {"before": write(model, tokenizer, prompts)}
     config = resolve("laptop", SETTINGS, "sft")
@@ -162,26 +189,36 @@ def figures(console: Console) -> dict[str, float | int]:
         train(engine, corpus, config, console)
     seconds = time.monotonic() - began
     texts["after"] = write(engine.trainer.model.eval(), tokenizer, prompts)
-    texts["another case's"] = [answer_of(taught[SEEDS * i].criteria) for i in range(len(held_out))]
-    table = Table(title=f"{len(held_out)} held-out cases, SFT of {config.schedule.steps} steps in {seconds:.0f} s")
-    for column in ("generator", "read", "agreement", "intent", "reward"):
-        table.add_column(column, justify="left" if column == "generator" else "right")
-    found = {name: asyncio.run(measured(said, held_out, embedder)) for name, said in texts.items()}
-    for name, one in found.items():
-        table.add_row(name, str(one.read), f"{one.agreement:.3f}", f"{one.intent:.3f}", f"{one.reward:.3f}")
-    console.print(table)
-    for name, said in texts.items():
-        console.print(f"{name}: {said[0]}", markup=False)
+    texts["copied"] = another_case(len(held_out))
+    title = f"{len(held_out)} held-out cases, SFT of {config.schedule.steps} steps in {seconds:.0f} s"
+    return figures(compared(title, texts, held_out, console))
+
+
+def of_models(directories: Sequence[Path], console: Console) -> dict[str, float]:
+    held_out = examples("held_out", 1)
+    tokenizer, prompts = AutoTokenizer.from_pretrained(BASE), [one.prompt for one in held_out]
+    texts = {}
+    for directory in (BASE, *directories):
+        console.print(f"{directory} writes {len(prompts)} rubrics", highlight=False)
+        texts[str(directory)] = write(shipped(directory), tokenizer, prompts)
+    texts["copied"] = another_case(len(held_out))
+    return figures(compared(f"{len(held_out)} held-out cases", texts, held_out, console))
+
+
+def figures(found: dict[str, Generated]) -> dict[str, float]:
     return {
-        "generator_agreement_before": round(found["before"].agreement, 4),
-        "generator_agreement": round(found["after"].agreement, 4),
-        "generator_agreement_copied": round(found["another case's"].agreement, 4),
-        "generator_intent_before": round(found["before"].intent, 4),
-        "generator_intent": round(found["after"].intent, 4),
-        "generator_intent_copied": round(found["another case's"].intent, 4),
+        f"{measure}, {name}": round(getattr(one, measure), 4)
+        for measure in ("agreement", "intent", "reward")
+        for name, one in found.items()
     }
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, nargs="+", help="a run's `model`; nothing is trained")
+    models, console = parser.parse_args().models, Console(width=140)
+    print(f"figures: {json.dumps(of_models(models, console) if models else trained_here(console))}")
+
+
 if __name__ == "__main__":
-    shown = Console(width=140)
-    print(f"figures: {json.dumps(figures(shown))}")
+    main()
