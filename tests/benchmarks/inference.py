@@ -355,7 +355,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=38.0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--drafted", type=int, default=3, help="tokens the head drafts a round")
+    parser.add_argument("--drafted", type=int, default=4, help="tokens the head drafts a round")
     parser.add_argument("--eager", action="store_true", help="without compilation: minutes sooner, and slower")
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--passes", type=int, default=5)
