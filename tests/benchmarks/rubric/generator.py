@@ -148,7 +148,7 @@ def train(engine: SupervisedEngine, corpus: Corpus, config: RunConfig, console: 
     console.print(f"{len(rows)} pairs; loss of the first three steps and the last: {losses[:3]}, {losses[-3:]}")
 
 
-def shipped(directory: Path) -> Any:
+def loaded(directory: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="sdpa").eval()
 
 
@@ -176,7 +176,7 @@ def compared(
 
 def trained_here(console: Console) -> dict[str, float]:
     held_out, taught = examples("held_out", 1), examples("train", SEEDS)
-    tokenizer, model = AutoTokenizer.from_pretrained(BASE), shipped(BASE)
+    tokenizer, model = AutoTokenizer.from_pretrained(BASE), loaded(BASE)
     prompts = [one.prompt for one in held_out]
     texts = {"before": write(model, tokenizer, prompts)}
     config = resolve("laptop", SETTINGS, "sft")
@@ -200,7 +200,7 @@ def of_models(directories: Sequence[Path], console: Console) -> dict[str, float]
     texts = {}
     for directory in (BASE, *directories):
         console.print(f"{directory} writes {len(prompts)} rubrics", highlight=False)
-        texts[str(directory)] = write(shipped(directory), tokenizer, prompts)
+        texts[str(directory)] = write(loaded(directory), tokenizer, prompts)
     texts["copied"] = another_case(len(held_out))
     return figures(compared(f"{len(held_out)} held-out cases", texts, held_out, console))
 
