@@ -97,6 +97,10 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     with tempfile.TemporaryDirectory(prefix="trainer-") as scratch:
         Engine(config, model, tokenizer, arguments.seed, Path(scratch)).follow()
+    # Its work is done. Ending the usual way would now and then abort on gloo's threads, and take the run with it
+    # (pytorch/pytorch issue 190489).
+    logging.shutdown()
+    os._exit(0)
 
 
 if __name__ == "__main__":
