@@ -14,8 +14,8 @@ from anamnesis.common.v1 import dialogue_pb2, rollout_pb2
 from anamnesis.inference.v1 import inference_pb2 as pb
 from anamnesis.inference.v1 import inference_pb2_grpc
 from inference_svc.embed import Embedder
-from inference_svc.engine.requests import Finish, PauseMode, Rank, Sampling
-from inference_svc.service import Completed, PromptParts, TextService, engine_seed
+from inference_svc.engine.requests import Finish, PauseMode, Rank, Sampling, Step
+from inference_svc.service import PromptParts, TextService, engine_seed
 from inference_svc.settings import Deployment, InferenceSettings, Speculation
 from inference_svc.telemetry.measures import embedding
 from inference_svc.tokens import ChatMessage, Role
@@ -103,10 +103,10 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     async def _complete(self, request: pb.GenerateRequest, index: int) -> pb.Completion:
         try:
             prompt = self._prompt(request, f"requests[{index}].")
-            completed = await self.text.complete(prompt, sampling(request), RANKS[request.priority])
+            whole = await self.text.complete(prompt, sampling(request), RANKS[request.priority])
         except ServiceError as error:
             return pb.Completion(error_reason=error.reason, error_message=error.message)
-        return completion_message(completed)
+        return completion_message(prompt, whole)
 
     async def Choose(self, request: pb.ChooseRequest, context: Context) -> pb.ChooseResponse:
         self.text.check_model(request.model)
@@ -228,15 +228,15 @@ def sampling(request: pb.GenerateRequest) -> Sampling:
     )
 
 
-def completion_message(completed: Completed) -> pb.Completion:
+def completion_message(prompt: Sequence[int], whole: Step) -> pb.Completion:
     return pb.Completion(
-        text=completed.text,
-        prompt_token_ids=completed.prompt,
-        token_ids=completed.token_ids,
-        logprobs=completed.logprobs,
-        version_runs=run_messages(completed.runs),
-        finish_reason=FINISHES[completed.finish],
-        cached_prompt_tokens=completed.cached_prompt_tokens,
+        text=whole.text,
+        prompt_token_ids=prompt,
+        token_ids=whole.token_ids,
+        logprobs=whole.logprobs,
+        version_runs=run_messages(whole.runs),
+        finish_reason=FINISHES[whole.finish or Finish.ABORTED],
+        cached_prompt_tokens=whole.cached_prompt_tokens,
     )
 
 

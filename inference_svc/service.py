@@ -6,8 +6,8 @@ Invariant: every failure is a ServiceError that names the field. A prompt is ref
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, aclosing
+from dataclasses import dataclass, replace
 
 from inference_svc.admission import RequestAdmission
 from inference_svc.choose import ChoiceScore, choose
@@ -15,9 +15,8 @@ from inference_svc.engine.engine import Engine
 from inference_svc.engine.requests import Finish, Rank, Sampling, Step
 from inference_svc.telemetry import gen_ai
 from inference_svc.telemetry.gen_ai import Operation
-from inference_svc.telemetry.measures import Measures
+from inference_svc.telemetry.measures import Measures, RequestRecord
 from inference_svc.tokens import ChatMessage, PromptAssembler
-from inference_svc.weights.versions import Run
 from service_kit.errors import InvalidArgument, NotFound
 
 # torch's generators take this many seeds; a larger one wraps around.
@@ -29,17 +28,6 @@ class PromptParts:
     token_ids_so_far: Sequence[int]
     new_messages: Sequence[ChatMessage]
     answer_prefix: str = ""
-
-
-@dataclass
-class Completed:
-    prompt: list[int]
-    text: str = ""
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    runs: list[Run] = field(default_factory=list)
-    finish: Finish = Finish.ABORTED
-    cached_prompt_tokens: int = 0
 
 
 class TextService:
@@ -73,31 +61,25 @@ class TextService:
             raise InvalidArgument(field_name, f"{len(ids)} tokens; at most {limit} fit the context", "PROMPT_TOO_LONG")
 
     async def stream(self, prompt: list[int], sampling: Sampling, rank: Rank) -> AsyncGenerator[Step, None]:
-        with self.admission.admitted(1, rank):
-            async with aclosing(self._measured(prompt, sampling, rank)) as steps:
-                async for step in steps:
-                    yield step
-
-    async def complete(self, prompt: list[int], sampling: Sampling, rank: Rank) -> Completed:
-        """For callers that took their places already (a batch takes them together)."""
-        completed = Completed(prompt)
-        async with aclosing(self._measured(prompt, sampling, rank)) as steps:
-            async for step in steps:
-                completed.text += step.text
-                completed.token_ids += step.token_ids
-                completed.logprobs += step.logprobs
-                completed.cached_prompt_tokens = step.cached_prompt_tokens
-                if step.finish:
-                    completed.finish, completed.runs = step.finish, step.runs
-        return completed
-
-    async def _measured(self, prompt: list[int], sampling: Sampling, rank: Rank) -> AsyncGenerator[Step, None]:
-        asked = gen_ai.sampled_with(sampling)
-        with self.measures.request(Operation.CHAT, self.model, rank, len(prompt), asked) as record:
+        with self.admission.admitted(1, rank), self._measured(prompt, sampling, rank) as record:
             async with aclosing(self.engine.generate(prompt, sampling, rank)) as steps:
                 async for step in steps:
                     record.step(step)
                     yield step
+
+    async def complete(self, prompt: list[int], sampling: Sampling, rank: Rank) -> Step:
+        """The whole answer, for callers that took their places already (a batch takes them together)."""
+        with self._measured(prompt, sampling, rank) as record:
+            whole = await self.engine.complete(prompt, sampling, rank)
+            record.step(whole)
+        if sampling.stop:
+            return whole
+        # The last token of an answer that ends by itself is the end's sign and no text.
+        spoken = whole.token_ids[:-1] if whole.finish is Finish.STOP else whole.token_ids
+        return replace(whole, text=self._assembler.continuation(prompt, spoken))
+
+    def _measured(self, prompt: list[int], sampling: Sampling, rank: Rank) -> AbstractContextManager[RequestRecord]:
+        return self.measures.request(Operation.CHAT, self.model, rank, len(prompt), gen_ai.sampled_with(sampling))
 
     async def choose(
         self, parts: PromptParts, choices: Sequence[str], rank: Rank, field_name: str

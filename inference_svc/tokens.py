@@ -13,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from tokenizers.decoders import DecodeStream
+
 Role = Literal["system", "user", "assistant"]
 
 # Stands for the assistant's turn whose ids exist already. No model or person writes it.
@@ -60,8 +62,10 @@ class PromptAssembler:
         """Text that stands by itself, as an answer's first words do; control words in it are ordinary characters."""
         return list(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)) if text else []
 
-    def text(self, token_ids: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
+    def continuation(self, prompt: Sequence[int], token_ids: Sequence[int]) -> str:
+        """The text that token_ids add to the prompt's, as a stream of them has it: a character cut in two is not."""
+        stream = DecodeStream(ids=list(prompt), skip_special_tokens=True)
+        return "".join(stream.step(self._tokenizer.backend_tokenizer, token) or "" for token in token_ids)
 
     def _after(self, ids: Sequence[int], new_messages: Sequence[ChatMessage]) -> list[int]:
         earlier = [ChatMessage("user", SENTINEL), ChatMessage("assistant", SENTINEL)]

@@ -96,23 +96,19 @@ class Engine:
         return self._settings.max_model_len - 1
 
     async def generate(self, prompt: Sequence[int], sampling: Sampling, rank: Rank) -> AsyncGenerator[Step, None]:
-        async with aclosing(self._outputs(prompt, self._parameters(sampling), rank)) as outputs:
+        """Each step as it comes."""
+        async with aclosing(self._outputs(prompt, self._parameters(sampling, whole=False), rank)) as outputs:
             async for output in outputs:
-                completion = output.outputs[0]
-                ids = list(completion.token_ids)
-                finish = Finish(completion.finish_reason) if completion.finish_reason else None
-                if not ids and finish is None and not completion.text:
-                    continue
-                yield Step(
-                    text=completion.text,
-                    token_ids=ids,
-                    logprobs=[
-                        position[token].logprob for token, position in zip(ids, completion.logprobs or [], strict=True)
-                    ],
-                    finish=finish,
-                    runs=_runs(completion.weight_versions) if finish else [],
-                    cached_prompt_tokens=output.num_cached_tokens or 0,
-                )
+                step = _step(output)
+                if step.token_ids or step.finish or step.text:
+                    yield step
+
+    async def complete(self, prompt: Sequence[int], sampling: Sampling, rank: Rank) -> Step:
+        """All steps together, heard of when the last has come; the text is there only where sampling.stop is.
+
+        A process that hears of each token, and spells it out, takes much of a core from a batch of 32.
+        """
+        return _step(await self._last(prompt, self._parameters(sampling, whole=True), rank))
 
     async def next_token_logprobs(self, prompt: Sequence[int], tokens: Sequence[int], rank: Rank) -> list[float]:
         """log P(token | prompt) of the unrestricted model, for each of the tokens."""
@@ -195,11 +191,15 @@ class Engine:
         await self._llm.reset_prefix_cache(reset_running_requests=True)
 
     async def _only(self, prompt: Sequence[int], parameters: Any, rank: Rank) -> Any:
+        output = await self._last(prompt, parameters, rank)
+        if output.outputs[0].finish_reason == Finish.ABORTED:
+            raise Unavailable("engine", "the request was aborted by an update of the weights")
+        return output
+
+    async def _last(self, prompt: Sequence[int], parameters: Any, rank: Rank) -> Any:
         async with aclosing(self._outputs(prompt, parameters, rank)) as outputs:
             async for output in outputs:
                 if output.finished:
-                    if output.outputs[0].finish_reason == Finish.ABORTED:
-                        raise Unavailable("engine", "the request was aborted by an update of the weights")
                     return output
         raise Unavailable("engine", "the request ended without an answer")
 
@@ -226,7 +226,7 @@ class Engine:
         finally:
             self.unfinished -= 1
 
-    def _parameters(self, sampling: Sampling) -> Any:
+    def _parameters(self, sampling: Sampling, *, whole: bool) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -243,7 +243,8 @@ class Engine:
                 structured_outputs=StructuredOutputsParams(regex=sampling.regex, json=sampling.json_schema)
                 if constrained
                 else None,
-                output_kind=RequestOutputKind.DELTA,
+                detokenize=not whole or bool(sampling.stop),
+                output_kind=RequestOutputKind.FINAL_ONLY if whole else RequestOutputKind.DELTA,
             )
         except ValueError as error:
             raise InvalidArgument("constraint" if constrained else "sampling", str(error)) from error
@@ -254,6 +255,21 @@ def _refused(error: Exception) -> ServiceError:
     if isinstance(cause, ValueError):
         return InvalidArgument("request", str(cause), "ENGINE_REFUSED")
     return Unavailable("engine", f"the request failed: {cause or error}")
+
+
+def _step(output: Any) -> Step:
+    completion = output.outputs[0]
+    ids = list(completion.token_ids)
+    finish = Finish(completion.finish_reason) if completion.finish_reason else None
+    return Step(
+        text=completion.text,
+        token_ids=ids,
+        logprobs=[position[token].logprob for token, position in zip(ids, completion.logprobs or [], strict=True)],
+        finish=finish,
+        runs=_runs(completion.weight_versions) if finish else [],
+        cached_prompt_tokens=output.num_cached_tokens or 0,
+        first_token_at=output.metrics.first_token_ts or None,
+    )
 
 
 def _runs(spans: Any) -> list[Run]:

@@ -6,6 +6,7 @@ Invariant: speculation that turns itself off or on again is an event: it is logg
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from inference_svc.engine.speculation import SPECULATION, SpeculationState
@@ -25,6 +26,8 @@ class EngineGauges:
         self.accepted = 0
         # None without speculation, and before the first step.
         self.speculation: SpeculationState | None = None
+        # Called after each engine step that gave a token to anybody.
+        self.tokens_came: Callable[[], None] = lambda: None
 
     def stat_logger(self, config: Any, engine_index: int = 0) -> Any:
         """A vLLM stat logger that writes here."""
@@ -36,9 +39,11 @@ class EngineGauges:
             def __init__(self) -> None:
                 pass
 
-            def record(self, scheduler_stats: Any, *args: Any, **more: Any) -> None:
+            def record(self, scheduler_stats: Any, iteration_stats: Any, *args: Any, **more: Any) -> None:
                 if scheduler_stats is not None:
                     gauges.take(scheduler_stats)
+                if iteration_stats is not None and iteration_stats.num_generation_tokens:
+                    gauges.tokens_came()
 
             def log_engine_initialized(self) -> None:
                 pass

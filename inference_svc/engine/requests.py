@@ -53,7 +53,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Step:
-    """What one engine step added to a request."""
+    """What one engine step added to a request, or all of them together."""
 
     text: str
     token_ids: list[int]
@@ -62,3 +62,5 @@ class Step:
     # Of the whole request; set with finish.
     runs: list[Run] = field(default_factory=list)
     cached_prompt_tokens: int = 0
+    # On time.monotonic's clock, by the engine; None before the request's first token.
+    first_token_at: float | None = None

@@ -26,9 +26,7 @@ ABORTED = "aborted"
 
 
 class RequestRecord:
-    def __init__(self, generated: Callable[[], None]) -> None:
-        """`generated` is called at each step that has tokens."""
-        self._token_came = generated
+    def __init__(self) -> None:
         self.generated = 0
         self.cached = 0
         self.finish: Finish | None = None
@@ -36,10 +34,7 @@ class RequestRecord:
         self.first_token_at: float | None = None
 
     def step(self, step: Step) -> None:
-        if step.token_ids:
-            self._token_came()
-            if self.first_token_at is None:
-                self.first_token_at = time.monotonic()
+        self.first_token_at = self.first_token_at or step.first_token_at
         self.generated += len(step.token_ids)
         self.cached = step.cached_prompt_tokens
         self.finish = step.finish
@@ -58,6 +53,7 @@ class Measures:
         self.update_seconds = 0.0
         # When the update began whose first token has not come yet.
         self._updating_since: float | None = None
+        gauges.tokens_came = self._token_came
         self._tokens = _meter.create_counter("inference.tokens", unit="{token}", description="Prompt and generated")
         self._requests = _meter.create_counter("inference.requests", unit="{request}", description="By outcome")
         self._first = _histogram(
@@ -108,7 +104,7 @@ class Measures:
         prompt_tokens: int,
         sampling: Mapping[str, AttributeValue],
     ) -> Iterator[RequestRecord]:
-        record = RequestRecord(self._token_came)
+        record = RequestRecord()
         asked = gen_ai.asked(operation, model) | {"anamnesis.priority": rank.name.lower()}
         with traced(_tracer, f"{operation} {model}", {**asked, **sampling, gen_ai.RESPONSE_MODEL: model}) as span:
             outcome, failure = ABORTED, ABORTED  # unless it ends: the caller may go away at any step

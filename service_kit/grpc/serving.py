@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -54,6 +55,9 @@ async def serve(
         port = await server.start()
         log.info("listening", extra={"host": settings.host, "port": port})
         if await _prepared(prepare, stop):
+            # What start-up made stays: looking through all of it again and again would stop the loop for half a second.
+            gc.collect()
+            gc.freeze()
             await server.ready()
             log.info("serving", extra={"host": settings.host, "port": port, "services": server.names})
             async with _following(server, available):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -58,6 +59,11 @@ class ScriptedEngine(Engine):
             ended = True
         finally:
             self.given_up += not ended
+
+    async def complete(self, prompt: Sequence[int], sampling: Sampling, rank: Rank) -> Step:
+        steps = [step async for step in self.generate(prompt, sampling, rank)]
+        ids, logprobs = [i for step in steps for i in step.token_ids], [p for step in steps for p in step.logprobs]
+        return replace(steps[-1], text="", token_ids=ids, logprobs=logprobs)
 
     async def next_token_logprobs(self, prompt: Sequence[int], tokens: Sequence[int], rank: Rank) -> list[float]:
         await self.go_on.wait()

@@ -68,6 +68,19 @@ async def test_the_end_of_turn_comes_back_as_it_was_sampled(
         assert list(completion.logprobs) == pytest.approx(expected, abs=tolerance)
 
 
+@pytest.mark.parametrize(("question", "stop"), [("Write 体温計 and 🩺 in a row.", ""), ("Count to nine.", "3")])
+async def test_an_answer_is_the_same_whether_it_is_streamed_or_given_whole(
+    frozen: InferenceServiceStub, question: str, stop: str
+) -> None:
+    for tokens in (7, 12, 40):
+        request = generation(question, tokens, temperature=0.0, seed=None)
+        request.sampling.stop.extend([stop] if stop else [])
+        (whole,) = await batch(frozen, [request])
+        streamed = await answer(frozen, request)
+        assert (whole.text, list(whole.token_ids)) == (streamed.text, streamed.token_ids)
+        assert stop == "" or stop not in whole.text
+
+
 async def test_a_second_turn_goes_on_from_the_sampled_ids(frozen: InferenceServiceStub, model_directory: Path) -> None:
     first = await answer(frozen, generation("I have a cough.", 8))
     so_far = [*first.prompt, *first.token_ids]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,14 @@ def test_the_sentinel_in_a_message_does_not_shift_the_cut(assembler: PromptAssem
 
 def test_numbers_are_cut_into_digits_as_the_model_was_trained(assembler: PromptAssembler) -> None:
     assert len(assembler.plain("12345")) == 5
+
+
+@pytest.mark.parametrize("answer", ["Does it?\n\nAnd at night", "  naïve 心 🙂", "体温計 🩺 no"])
+def test_an_answers_text_grows_and_has_no_part_of_a_character(assembler: PromptAssembler, answer: str) -> None:
+    prompt = assembler.assemble([], [ChatMessage("user", "Write.")])
+    ids = assembler.plain(answer)
+    texts = [assembler.continuation(prompt, ids[:count]) for count in range(len(ids) + 1)]
+    assert (texts[0], texts[-1]) == ("", answer)
+    assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
+    assert not any("\ufffd" in text for text in texts)
+    assert assembler.continuation(prompt, [*ids, assembler.end_of_turn]) == answer

@@ -42,3 +42,14 @@ def test_an_engine_without_it_says_nothing_of_it() -> None:
     gauges.take(stats(None))
     assert gauges.speculation is None
     assert (gauges.running, gauges.waiting, gauges.prefix_hits) == (1, 5, 4)
+
+
+def test_only_a_step_that_gave_a_token_is_told() -> None:
+    gauges, told = EngineGauges(), list[str]()
+    gauges.tokens_came = lambda: told.append("came")
+    pytest.importorskip("vllm")
+    logger = gauges.stat_logger(None)
+    for tokens in (0, 3):
+        logger.record(None, SimpleNamespace(num_generation_tokens=tokens), mm_cache_stats=None, engine_idx=0)
+    logger.record(stats(None), None)
+    assert told == ["came"]

@@ -106,12 +106,14 @@ def test_the_names_are_those_of_the_conventions() -> None:
 def test_the_time_to_the_first_new_token_is_told_once_and_only_of_requests_that_waited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    figures = Measures("policy", EngineGauges())
+    gauges = EngineGauges()
+    figures = Measures("policy", gauges)
     told: list[float] = []
     monkeypatch.setattr(figures._first_of_new, "record", lambda seconds, attributes: told.append(seconds))
     figures.updated(2.0, False)
-    play(figures, Step("a", [1], [0.0], Finish.LENGTH))
+    gauges.tokens_came()
     assert told == []
     figures.updated(2.0, True)
-    play(figures, Step("", [], []), Step("a", [1], [0.0]), Step("b", [2], [0.0], Finish.LENGTH))
+    gauges.tokens_came()
+    gauges.tokens_came()
     assert len(told) == 1 and 2.0 <= told[0] < 3.0
