@@ -5,7 +5,7 @@ Invariant: every failure is a ServiceError that names the field. A prompt is ref
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, replace
 
@@ -63,20 +63,30 @@ class TextService:
     async def stream(self, prompt: list[int], sampling: Sampling, rank: Rank) -> AsyncGenerator[Step, None]:
         with self.admission.admitted(1, rank), self._measured(prompt, sampling, rank) as record:
             async with aclosing(self.engine.generate(prompt, sampling, rank)) as steps:
+                spelled = self._spelling(prompt, sampling)
                 async for step in steps:
                     record.step(step)
-                    yield step
+                    yield spelled(step)
 
     async def complete(self, prompt: list[int], sampling: Sampling, rank: Rank) -> Step:
         """The whole answer, for callers that took their places already (a batch takes them together)."""
         with self._measured(prompt, sampling, rank) as record:
             whole = await self.engine.complete(prompt, sampling, rank)
             record.step(whole)
+        return self._spelling(prompt, sampling)(whole)
+
+    def _spelling(self, prompt: list[int], sampling: Sampling) -> Callable[[Step], Step]:
+        """Gives the steps of an answer their text, where the engine does not."""
         if sampling.stop:
-            return whole
-        # The last token of an answer that ends by itself is the end's sign and no text.
-        spoken = whole.token_ids[:-1] if whole.finish is Finish.STOP else whole.token_ids
-        return replace(whole, text=self._assembler.continuation(prompt, spoken))
+            return lambda step: step
+        spelling = self._assembler.spelling(prompt)
+
+        def spelled(step: Step) -> Step:
+            # The last token of an answer that ends by itself is the end's sign and no text.
+            spoken = step.token_ids[:-1] if step.finish is Finish.STOP else step.token_ids
+            return replace(step, text=spelling.of(spoken))
+
+        return spelled
 
     def _measured(self, prompt: list[int], sampling: Sampling, rank: Rank) -> AbstractContextManager[RequestRecord]:
         return self.measures.request(Operation.CHAT, self.model, rank, len(prompt), gen_ai.sampled_with(sampling))

@@ -27,6 +27,17 @@ class ChatMessage:
     content: str
 
 
+class Spelling:
+    """The text that tokens add to a prompt's; a part of a character waits for the rest of it."""
+
+    def __init__(self, tokenizer: Any, prompt: Sequence[int]) -> None:
+        self._tokenizer = tokenizer
+        self._stream = DecodeStream(ids=list(prompt), skip_special_tokens=True)
+
+    def of(self, token_ids: Sequence[int]) -> str:
+        return "".join(self._stream.step(self._tokenizer, token) or "" for token in token_ids)
+
+
 class PromptAssembler:
     """One model's tokenizer and chat template."""
 
@@ -62,10 +73,8 @@ class PromptAssembler:
         """Text that stands by itself, as an answer's first words do; control words in it are ordinary characters."""
         return list(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)) if text else []
 
-    def continuation(self, prompt: Sequence[int], token_ids: Sequence[int]) -> str:
-        """The text that token_ids add to the prompt's, as a stream of them has it: a character cut in two is not."""
-        stream = DecodeStream(ids=list(prompt), skip_special_tokens=True)
-        return "".join(stream.step(self._tokenizer.backend_tokenizer, token) or "" for token in token_ids)
+    def spelling(self, prompt: Sequence[int]) -> Spelling:
+        return Spelling(self._tokenizer.backend_tokenizer, prompt)
 
     def _after(self, ids: Sequence[int], new_messages: Sequence[ChatMessage]) -> list[int]:
         earlier = [ChatMessage("user", SENTINEL), ChatMessage("assistant", SENTINEL)]

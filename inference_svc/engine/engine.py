@@ -73,7 +73,7 @@ class Engine:
 
         arguments = engine_arguments(self._settings)
         self.dtype = str(arguments.dtype)
-        return AsyncLLM.from_engine_args(arguments, stat_loggers=[self.gauges.stat_logger])
+        return AsyncLLM.from_engine_args(arguments, stat_loggers=[self.gauges.stat_logger()])
 
     def stop(self) -> None:
         if self._llm is not None:
@@ -96,7 +96,7 @@ class Engine:
         return self._settings.max_model_len - 1
 
     async def generate(self, prompt: Sequence[int], sampling: Sampling, rank: Rank) -> AsyncGenerator[Step, None]:
-        """Each step as it comes."""
+        """Each step as it comes; with its text only where the engine has to look for stop words."""
         async with aclosing(self._outputs(prompt, self._parameters(sampling, whole=False), rank)) as outputs:
             async for output in outputs:
                 step = _step(output)
@@ -104,10 +104,7 @@ class Engine:
                     yield step
 
     async def complete(self, prompt: Sequence[int], sampling: Sampling, rank: Rank) -> Step:
-        """All steps together, heard of when the last has come; the text is there only where sampling.stop is.
-
-        A process that hears of each token, and spells it out, takes much of a core from a batch of 32.
-        """
+        """All steps together, which costs this process a fraction of hearing of each; text as above."""
         return _step(await self._last(prompt, self._parameters(sampling, whole=True), rank))
 
     async def next_token_logprobs(self, prompt: Sequence[int], tokens: Sequence[int], rank: Rank) -> list[float]:
@@ -243,7 +240,8 @@ class Engine:
                 structured_outputs=StructuredOutputsParams(regex=sampling.regex, json=sampling.json_schema)
                 if constrained
                 else None,
-                detokenize=not whole or bool(sampling.stop),
+                # vLLM would spell each token a second time for its log-prob; the service spells them once.
+                detokenize=bool(sampling.stop),
                 output_kind=RequestOutputKind.FINAL_ONLY if whole else RequestOutputKind.DELTA,
             )
         except ValueError as error:

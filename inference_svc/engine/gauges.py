@@ -29,14 +29,14 @@ class EngineGauges:
         # Called after each engine step that gave a token to anybody.
         self.tokens_came: Callable[[], None] = lambda: None
 
-    def stat_logger(self, config: Any, engine_index: int = 0) -> Any:
-        """A vLLM stat logger that writes here."""
-        from vllm.v1.metrics.loggers import StatLoggerBase
+    def stat_logger(self) -> Any:
+        """A kind of vLLM stat logger that writes here, in place of the Prometheus metrics that nobody would read."""
+        from vllm.v1.metrics.loggers import PrometheusStatLogger
 
         gauges = self
 
-        class Logger(StatLoggerBase):  # type: ignore[misc]
-            def __init__(self) -> None:
+        class Logger(PrometheusStatLogger):  # type: ignore[misc]
+            def __init__(self, vllm_config: Any, engine_indexes: list[int] | None = None) -> None:
                 pass
 
             def record(self, scheduler_stats: Any, iteration_stats: Any, *args: Any, **more: Any) -> None:
@@ -48,7 +48,10 @@ class EngineGauges:
             def log_engine_initialized(self) -> None:
                 pass
 
-        return Logger()
+            def record_admission_rejection(self, reason: str) -> None:
+                pass
+
+        return Logger
 
     def take(self, stats: Any) -> None:
         self.running = stats.num_running_reqs

@@ -17,6 +17,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
+import uvloop
+
 from service_kit.grpc.server import GrpcServer, Register, StartFailed
 from service_kit.logs import configure_logging
 from service_kit.settings import ServiceSettings
@@ -76,7 +78,7 @@ async def serve(
 def run_service(main: Coroutine[Any, Any, None]) -> NoReturn:
     """The edge of a process: run `main` and exit with 0, or with 1 after the log has said why."""
     try:
-        asyncio.run(main)
+        uvloop.run(main)
     except StartFailed:
         sys.exit(1)
     except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from itertools import pairwise
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -113,11 +113,14 @@ def test_numbers_are_cut_into_digits_as_the_model_was_trained(assembler: PromptA
 
 
 @pytest.mark.parametrize("answer", ["Does it?\n\nAnd at night", "  naïve 心 🙂", "体温計 🩺 no"])
-def test_an_answers_text_grows_and_has_no_part_of_a_character(assembler: PromptAssembler, answer: str) -> None:
+def test_an_answers_text_comes_token_by_token_and_never_a_part_of_a_character(
+    assembler: PromptAssembler, answer: str
+) -> None:
     prompt = assembler.assemble([], [ChatMessage("user", "Write.")])
     ids = assembler.plain(answer)
-    texts = [assembler.continuation(prompt, ids[:count]) for count in range(len(ids) + 1)]
+    spelling = assembler.spelling(prompt)
+    texts = list(accumulate((spelling.of([token]) for token in [*ids, assembler.end_of_turn]), initial=""))
     assert (texts[0], texts[-1]) == ("", answer)
-    assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
+    assert len(set(map(len, texts))) > 3
     assert not any("\ufffd" in text for text in texts)
-    assert assembler.continuation(prompt, [*ids, assembler.end_of_turn]) == answer
+    assert assembler.spelling(prompt).of(ids) == answer

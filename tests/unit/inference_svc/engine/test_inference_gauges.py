@@ -48,7 +48,7 @@ def test_only_a_step_that_gave_a_token_is_told() -> None:
     gauges, told = EngineGauges(), list[str]()
     gauges.tokens_came = lambda: told.append("came")
     pytest.importorskip("vllm")
-    logger = gauges.stat_logger(None)
+    logger = gauges.stat_logger()(None)
     for tokens in (0, 3):
         logger.record(None, SimpleNamespace(num_generation_tokens=tokens), mm_cache_stats=None, engine_idx=0)
     logger.record(stats(None), None)
