@@ -49,14 +49,14 @@ async def telemetry(method: str, context: Context) -> AsyncIterator[None]:
     # Not detached: the context belongs to the call's own task and ends with it.
     contexts.attach(trace.set_span_in_context(span))
     started = time.perf_counter()
-    code = 0
+    code = int(Code.UNKNOWN)  # unless it ends in a way that is known
     try:
         yield
         code = _told(context)
     except grpc.aio.AbortError:
         code = _told(context)
         raise
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, GeneratorExit):  # the latter where the caller goes while a message is sent
         remaining = context.time_remaining()
         code = Code.DEADLINE_EXCEEDED if remaining is not None and remaining <= 0 else Code.CANCELLED
         raise
