@@ -68,11 +68,11 @@ def wrap(handler: Any, method: str, around: Around, check: Check) -> Any:
     )
 
     if inspect.isasyncgenfunction(behavior):
-
-        async def stream(request: Any, context: Context) -> AsyncIterator[bytes]:
+        # As a generator of ours it would be left open by grpc.aio where the caller goes while a message is sent.
+        async def stream(request: Any, context: Context) -> None:
             async with around(method, context), aclosing(behavior(take(request), context)) as responses:
                 async for response in responses:
-                    yield serialize(response)
+                    await context.write(serialize(response))
 
         return to_stream(stream, request_deserializer=deserialize, response_serializer=None)
 

@@ -56,7 +56,7 @@ async def telemetry(method: str, context: Context) -> AsyncIterator[None]:
     except grpc.aio.AbortError:
         code = _told(context)
         raise
-    except (asyncio.CancelledError, GeneratorExit):  # the latter where the caller goes while a message is sent
+    except asyncio.CancelledError:
         remaining = context.time_remaining()
         code = Code.DEADLINE_EXCEEDED if remaining is not None and remaining <= 0 else Code.CANCELLED
         raise

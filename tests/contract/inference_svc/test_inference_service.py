@@ -11,11 +11,15 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from anamnesis.common.v1 import rollout_pb2
 from anamnesis.inference.v1 import inference_pb2 as pb
 from inference_svc.engine.requests import Rank
 from inference_svc.settings import Deployment, InferenceSettings
+from service_kit.grpc import server_telemetry
 from tests.contract.inference_svc.scripted_engine import Served, generate, prompt, served
 
 SECONDS = 10.0
@@ -162,6 +166,22 @@ async def test_a_caller_that_goes_away_ends_its_request_in_the_engine(policy: Se
     await until(lambda: policy.engine.given_up == 1)
     stats = await policy.stub.GetStats(pb.GetStatsRequest(), timeout=SECONDS)
     assert (stats.requests_aborted, stats.requests_finished) == (1, 0)
+
+
+async def test_callers_that_go_away_while_tokens_are_sent_are_told_as_cancelled(
+    policy: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(server_telemetry, "_tracer", provider.get_tracer("test"))
+    for _ in range(20):
+        call = policy.stub.Generate(generate(tokens=200), timeout=SECONDS)
+        await anext(aiter(call))
+        call.cancel()
+    await until(lambda: policy.engine.given_up == len(exporter.get_finished_spans()) == 20)
+    codes = {(span.attributes or {})["rpc.response.status_code"] for span in exporter.get_finished_spans()}
+    assert codes == {"CANCELLED"}
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_a_deadline_ends_the_whole_batch_in_the_engine(policy: Served) -> None:

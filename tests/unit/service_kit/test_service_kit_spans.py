@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from types import SimpleNamespace
-from typing import Any, cast
+from collections.abc import Iterator
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -18,7 +16,6 @@ from opentelemetry.trace import StatusCode, Tracer
 from service_kit import spans
 from service_kit.errors import Unavailable
 from service_kit.grpc import rpc_attributes as rpc
-from service_kit.grpc import server_telemetry
 from service_kit.kafka import messaging
 from service_kit.spans import traced
 
@@ -113,28 +110,3 @@ def documented_as_deprecated(path: str, constant: str) -> bool:
     with open(path, encoding="utf-8") as source:
         text = source.read()
     return text.partition(f"\n{constant}: ")[2].partition('"""')[2].lstrip().startswith("Deprecated")
-
-
-@pytest.mark.parametrize(
-    ("seconds_left", "code"), [(None, "CANCELLED"), (3.0, "CANCELLED"), (0.0, "DEADLINE_EXCEEDED")]
-)
-async def test_a_stream_whose_caller_goes_while_a_message_is_sent_is_not_told_as_ok(
-    seconds_left: float | None,
-    code: str,
-    tracer: Tracer,
-    exporter: InMemorySpanExporter,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(server_telemetry, "_tracer", tracer)
-    context = SimpleNamespace(invocation_metadata=tuple, time_remaining=lambda: seconds_left, code=lambda: None)
-
-    async def stream() -> AsyncGenerator[bytes, None]:
-        async with server_telemetry.telemetry("/anamnesis.inference.v1.InferenceService/Generate", cast(Any, context)):
-            yield b"first"
-            yield b"second"
-
-    messages = stream()
-    await anext(messages)
-    await messages.aclose()
-    (span,) = exporter.get_finished_spans()
-    assert span.attributes is not None and span.attributes["rpc.response.status_code"] == code
