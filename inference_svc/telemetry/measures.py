@@ -1,6 +1,7 @@
 """What the service counts and traces. Never any text.
 
-Invariant: each request that reached the engine has a span and is counted once as finished, aborted or failed.
+Invariant: each request that reached the engine has a span and is counted once as finished, aborted or failed. Of an
+answer that was to be given whole and was given up, the tokens are not known, and not counted.
 """
 
 from __future__ import annotations

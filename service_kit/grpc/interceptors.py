@@ -6,7 +6,6 @@ bug: it is logged with its traceback under an id, and the caller is told INTERNA
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -67,25 +66,27 @@ async def errors(method: str, context: Context) -> AsyncIterator[None]:
     """Turns what was raised into google.rpc.Status."""
     try:
         yield
-    except (asyncio.CancelledError, grpc.aio.AbortError):
+    except grpc.aio.AbortError:
         raise
-    except ServiceError as error:
-        if error.code is Code.INTERNAL:
-            log.error("call failed", extra={"rpc": method, "reason": error.reason, "error": error.message})
-        await _abort(context, error)
-    except TimeoutError:
-        await _abort(context, DeadlineExceeded("DEADLINE_EXCEEDED", "not done in time"))
-    except NotImplementedError as error:
-        # The generated base sets the code before it raises; any other is a bug of ours or of a library.
-        if context.code() is grpc.StatusCode.UNIMPLEMENTED:
-            await _abort(context, Unimplemented(method.lstrip("/")))
-        await _abort(context, _bug(method, error))
-    except grpc.aio.AioRpcError as error:
-        if error.code() in _PASSED_ON:
-            await _abort(context, service_error(error, "a service this one calls"))
-        await _abort(context, _bug(method, error))
     except Exception as error:  # the process's edge towards its callers
-        await _abort(context, _bug(method, error))
+        await _abort(context, _told(method, context, error))
+
+
+def _told(method: str, context: Context, error: Exception) -> ServiceError:
+    """What the caller is told of it."""
+    match error:
+        case ServiceError():
+            if error.code is Code.INTERNAL:
+                log.error("call failed", extra={"rpc": method, "reason": error.reason, "error": error.message})
+            return error
+        case TimeoutError():
+            return DeadlineExceeded("DEADLINE_EXCEEDED", "not done in time")
+        # The generated base sets the code before it raises; any other is a bug of ours or of a library.
+        case NotImplementedError() if context.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return Unimplemented(method.lstrip("/"))
+        case grpc.aio.AioRpcError() if error.code() in _PASSED_ON:
+            return service_error(error, "a service this one calls")
+    return _bug(method, error)
 
 
 def _bug(method: str, error: Exception) -> ServiceError:

@@ -77,8 +77,8 @@ def status(state_dir: StateDir = Path(".anamnesis")) -> None:
 
 
 def _stay(stack: LocalStack, console: Console) -> None:
-    console.print("Ctrl-C stops it.")
     try:
+        console.print("Ctrl-C stops it.")
         while True:
             stack.check()
             time.sleep(WATCH_SECONDS)
